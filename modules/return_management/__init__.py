@@ -3,8 +3,42 @@
 
 from trytond.pool import Pool
 
+from . import (
+    configuration, disposition, line, opinion, order, party, policy, reason,
+    sale, stock)
+
 __all__ = ['register']
 
 
 def register():
-    Pool.register()
+    Pool.register(
+        configuration.Configuration,
+        configuration.ConfigurationSequence,
+        reason.Reason,
+        policy.Policy,
+        policy.Line,
+        order.Order,
+        line.Line,
+        line.CloseShortStart,
+        line.CloseShortStartLine,
+        opinion.Opinion,
+        opinion.OpinionLine,
+        opinion.RejectStart,
+        opinion.RejectStartLine,
+        disposition.Disposition,
+        sale.Sale,
+        sale.Line,
+        stock.Location,
+        stock.Move,
+        stock.ShipmentOutReturn,
+        module='return_management', type_='model')
+    Pool.register(
+        stock.Move_Continental,
+        module='return_management', type_='model',
+        depends=['account_stock_continental'])
+    Pool.register(
+        line.CloseShort,
+        opinion.Reject,
+        party.Replace,
+        party.Erase,
+        module='return_management', type_='wizard')

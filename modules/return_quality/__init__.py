@@ -7,4 +7,4 @@ __all__ = ['register']
 
 
 def register():
-    Pool.register()
+    Pool.register(module='return_quality', type_='model')

@@ -1,0 +1,186 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+"Make a database, activate the modules and act in it as one of its users"
+import logging
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from trytond.config import config
+
+__all__ = ['MODULES', 'Database', 'DatabaseError']
+
+MODULES = [
+    'return_management', 'return_quality', 'return_refund',
+    'account_payment_clearing']
+NAME = 'return_demo'
+# What tells our databases from those that are not ours to drop
+MARK = "Tryton Returns demo"
+
+
+class DatabaseError(Exception):
+    "The database can not be made"
+
+
+class Database:
+    "A database of the demo, SQLite in a folder or PostgreSQL by its URI"
+
+    def __init__(self, folder, uri=None):
+        self.folder = Path(folder)
+        self.contexts = {}
+        if uri:
+            parts = urlsplit(uri)
+            if parts.scheme != 'postgresql' or not parts.netloc:
+                raise DatabaseError(
+                    f"--database: \"{uri}\" is no URI like "
+                    f"postgresql://USER@HOST:PORT/NAME")
+            self.name = parts.path.strip('/') or NAME
+            self.uri = parts._replace(path='/').geturl()
+        else:
+            self.name = NAME
+            self.uri = 'sqlite://'
+        self.configuration = self.folder / 'trytond.conf'
+
+    @property
+    def is_sqlite(self):
+        return self.uri.startswith('sqlite')
+
+    def create(self):
+        "Make the empty database, in the place of that of an earlier run"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.configuration.write_text(
+            f'[database]\nuri = {self.uri}\npath = {self.folder}\n\n'
+            f'[session]\ntimeout = 28800\n')
+        self.configuration.chmod(0o600)
+        config.update_etc(str(self.configuration))
+        if self.is_sqlite:
+            for suffix in ['', '-journal', '-wal', '-shm']:
+                (self.folder / f'{self.name}.sqlite{suffix}').unlink(
+                    missing_ok=True)
+            (self.folder / f'{self.name}.sqlite').touch(mode=0o600)
+        else:
+            self._create_postgresql()
+
+    def _create_postgresql(self):
+        try:
+            import psycopg2
+            from psycopg2.extensions import quote_ident
+        except ImportError:
+            raise DatabaseError("psycopg2 is missing: install psycopg2-binary")
+        try:
+            connection = psycopg2.connect(self.uri + 'postgres')
+        except psycopg2.Error as error:
+            raise DatabaseError(f"{self.uri}: {str(error).strip()}")
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                name = quote_ident(self.name, cursor)
+                cursor.execute(
+                    'SELECT shobj_description(oid, %s) FROM pg_database '
+                    'WHERE datname = %s', ('pg_database', self.name))
+                found = cursor.fetchone()
+                if found:
+                    if found[0] != MARK:
+                        raise DatabaseError(
+                            f"the database {self.name} is not the demo's: "
+                            f"choose another name")
+                    cursor.execute(f'DROP DATABASE {name}')
+                cursor.execute(
+                    f'CREATE DATABASE {name} TEMPLATE template0 '
+                    f"ENCODING 'UTF8'")
+                cursor.execute(f'COMMENT ON DATABASE {name} IS %s', (MARK,))
+        except psycopg2.Error as error:
+            raise DatabaseError(f"{self.uri}: {str(error).strip()}")
+        finally:
+            connection.close()
+
+    def activate(self, modules, progress):
+        "Activate the modules, calling progress(done, total, name)"
+        from trytond import backend
+        from trytond.pool import Pool
+
+        backend.Database(self.name).connect().init()
+        Pool.start()
+        self.pool = Pool(self.name)
+        with _follow_modules(modules, progress):
+            self.pool.init(
+                update=modules, lang=['en'], activatedeps=True)
+
+    def run(self, func, *args, user=0, **context):
+        "Call func in a transaction of its own, then what it has queued"
+        from trytond.transaction import Transaction, TransactionError
+        from trytond.worker import run_task
+
+        context = {**self._context(user), **context}
+        extras = {}
+        while True:
+            with Transaction().start(
+                    self.name, user, context=context, **extras) as transaction:
+                try:
+                    result = func(*args)
+                except TransactionError as error:
+                    transaction.rollback()
+                    transaction.tasks.clear()
+                    error.fix(extras)
+                    continue
+                except BaseException:
+                    transaction.tasks.clear()
+                    raise
+                transaction.commit()
+            while transaction.tasks:
+                run_task(self.pool, transaction.tasks.pop())
+            return result
+
+    def _context(self, user):
+        "The context that a client has after the log-in of the user"
+        from trytond.transaction import Transaction
+
+        if user not in self.contexts:
+            with Transaction().start(self.name, user, readonly=True):
+                User = self.pool.get('res.user')
+                context = dict(User.get_preferences(context_only=True))
+            if user:
+                context['_check_access'] = True
+            # The company comes later than the first steps
+            if not context.get('company'):
+                return context
+            self.contexts[user] = context
+        return self.contexts[user]
+
+
+def _with_dependencies(modules):
+    from trytond.modules import get_module_info
+
+    found, todo = set(), {'ir', 'res', *modules}
+    while todo:
+        found |= todo
+        todo = {
+            d for m in todo for d in get_module_info(m).get('depends', [])
+            } - found
+    return found
+
+
+@contextmanager
+def _follow_modules(modules, progress):
+    "Turn the log of trytond's module loader into progress"
+    left = _with_dependencies(modules)
+    total = len(left)
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            name = record.getMessage().partition(':')[0]
+            if name in left:
+                left.remove(name)
+                progress(total - len(left), total, name)
+
+    logger = logging.getLogger('trytond.modules')
+    handler, level, propagate = Handler(), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

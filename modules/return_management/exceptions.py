@@ -1,0 +1,41 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from trytond.exceptions import UserError
+from trytond.model.exceptions import AccessError, ValidationError
+
+
+class ReturnableError(UserError):
+    pass
+
+
+class PartyError(ValidationError):
+    pass
+
+
+class UnmatchedError(UserError):
+    pass
+
+
+class SignatureError(UserError):
+    pass
+
+
+class EmployeeError(UserError):
+    pass
+
+
+class AreaError(UserError):
+    pass
+
+
+class ReceiptError(UserError):
+    pass
+
+
+class DispositionError(ValidationError):
+    pass
+
+
+class CancelError(AccessError):
+    pass

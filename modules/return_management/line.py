@@ -1,0 +1,923 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from collections import defaultdict
+from decimal import Decimal
+
+from sql.aggregate import Sum
+from sql.operators import Concat
+
+from trytond.i18n import gettext
+from trytond.model import Check, Index, ModelSQL, ModelView, fields
+from trytond.model.exceptions import AccessError
+from trytond.modules.currency.fields import Monetary
+from trytond.modules.product import price_digits, round_price
+from trytond.pool import Pool
+from trytond.pyson import Bool, Eval, If
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction, without_check_access
+from trytond.wizard import Button, StateTransition, StateView, Wizard
+
+from .exceptions import PartyError, ReceiptError, ReturnableError
+from .model import GuardedMixin
+
+
+class Line(GuardedMixin, ModelSQL, ModelView):
+    "Return Order Line"
+    __name__ = 'return.order.line'
+
+    _states = {
+        'readonly': Eval('order_state') != 'draft',
+        }
+    _states_matched = {
+        'readonly': (
+            (Eval('order_state') != 'draft') | Bool(Eval('sale_line'))),
+        }
+
+    order = fields.Many2One(
+        'return.order', "Order", required=True, ondelete='CASCADE',
+        states={
+            'readonly': _states['readonly'] & Bool(Eval('order')),
+            })
+    sale_line = fields.Many2One(
+        'sale.line', "Sale Line", ondelete='RESTRICT',
+        domain=[
+            ('type', '=', 'line'),
+            ('quantity', '>', 0),
+            ('sale.company', '=', Eval('company', -1)),
+            If(Eval('order_state') == 'draft', [
+                    ('sale.party', '=', Eval('party', -1)),
+                    ('sale.state', 'in', ['confirmed', 'processing', 'done']),
+                    ], []),
+            ],
+        states=_states,
+        help="The delivered sale line whose goods come back.\n"
+        "Leave empty when no sale can be found: the line is unmatched and "
+        "can only be credited as goodwill.")
+    matched = fields.Function(
+        fields.Boolean("Matched"), 'on_change_with_matched')
+    product = fields.Many2One(
+        'product.product', "Product", required=True, ondelete='RESTRICT',
+        domain=[
+            If(Eval('sale_line'),
+                ('id', '=', Eval('_parent_sale_line', {}).get('product', -1)),
+                ()),
+            ],
+        states=_states_matched,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'})
+    product_uom_category = fields.Function(
+        fields.Many2One('product.uom.category', "Product UoM Category"),
+        'on_change_with_product_uom_category')
+    unit = fields.Many2One(
+        'product.uom', "Unit", required=True, ondelete='RESTRICT',
+        domain=[
+            If(Eval('sale_line'),
+                ('id', '=', Eval('_parent_sale_line', {}).get('unit', -1)),
+                If(Bool(Eval('product_uom_category')),
+                    ('category', '=', Eval('product_uom_category', -1)),
+                    ())),
+            ],
+        states=_states_matched,
+        help="The unit of all quantities of the line: that of the sale line.")
+    quantity = fields.Float(
+        "Quantity", digits='unit', required=True,
+        domain=[
+            ('quantity', '>', 0),
+            ],
+        states=_states,
+        help="The quantity that the customer announced.")
+    goods_expected = fields.Boolean(
+        "Goods Expected", states=_states,
+        help="Uncheck when nothing will come back: lost in transport, "
+        "kept by the customer.")
+    reason = fields.Many2One(
+        'return.reason', "Reason", required=True, ondelete='RESTRICT',
+        states=_states,
+        help="Why the customer returns the goods.")
+    note = fields.Text("Note")
+    unit_price = Monetary(
+        "Unit Price", currency='currency', digits=price_digits,
+        states={
+            'readonly': (
+                Bool(Eval('sale_line'))
+                | ~Eval('order_state').in_(
+                    ['draft', 'submitted', 'reviewed'])),
+            },
+        help="The price per unit, without tax: that of the sale line.\n"
+        "For an unmatched line the goodwill that finance grants per unit.")
+    amount = fields.Function(Monetary(
+            "Amount", currency='currency', digits='currency',
+            help="The announced goods at their sale price, without tax, "
+            "before any rounding of the invoice."),
+        'on_change_with_amount')
+    approved_quantity = fields.Float(
+        "Approved", digits='unit',
+        domain=['OR',
+            ('approved_quantity', '=', None),
+            [
+                ('approved_quantity', '>=', 0),
+                ('approved_quantity', '<=', Eval('quantity', 0)),
+                ],
+            ],
+        states={
+            'readonly': ~Eval('order_state').in_(['submitted', 'reviewed']),
+            'invisible': Eval('order_state') == 'draft',
+            },
+        help="The quantity agreed to by the final review.\n"
+        "Leave empty to agree to all; the rest is refused.")
+    received_quantity = fields.Function(fields.Float(
+            "Received", digits='unit',
+            help="What has come in from the customer."),
+        'get_quantities')
+    closed_quantity = fields.Float(
+        "Closed", digits='unit', required=True, readonly=True,
+        help="The announced quantity that will not come any more: "
+        "closed short or refused before it was received.")
+    cancelled_quantity = fields.Float(
+        "Cancelled", digits='unit', required=True, readonly=True,
+        help="The quantity of return shipments that the warehouse "
+        "cancelled, until it is asked for again or closed.")
+    missing_quantity = fields.Function(fields.Float(
+            "Missing", digits='unit',
+            help="Announced, neither received nor closed."),
+        'get_quantities')
+    accepted_quantity = fields.Function(fields.Float(
+            "Accepted", digits='unit',
+            help="The received quantity that is decided "
+            "in favour of the customer."),
+        'get_quantities')
+    rejected_quantity = fields.Function(fields.Float(
+            "Rejected", digits='unit',
+            help="The received quantity that is decided "
+            "against the customer."),
+        'get_quantities')
+    undecided_quantity = fields.Function(fields.Float(
+            "Undecided", digits='unit',
+            help="Received, neither accepted nor rejected."),
+        'get_quantities')
+    sent_back_quantity = fields.Function(fields.Float(
+            "Sent Back", digits='unit',
+            help="What has gone back to the customer."),
+        'get_quantities')
+    open_quantity = fields.Function(fields.Float(
+            "Open", digits='unit',
+            help="Announced, neither closed nor rejected."),
+        'get_quantities')
+    policy_line = fields.Many2One(
+        'return.policy.line', "Policy Line", readonly=True,
+        ondelete='RESTRICT',
+        help="The rule of the policy that applies; "
+        "found when the return is submitted.")
+    eligible = fields.Boolean(
+        "Eligible", readonly=True,
+        help="Checked if the policy gives the customer the right to return; "
+        "set when the return is submitted.")
+    eligibility = fields.Text(
+        "Eligibility", readonly=True,
+        help="Which rule applies, from which date, and why.")
+    moves = fields.One2Many(
+        'stock.move', 'origin', "Receipts", readonly=True,
+        filter=[('from_location.type', '=', 'customer')])
+    dispositions = fields.One2Many(
+        'return.disposition', 'line', "Dispositions",
+        states={
+            'readonly': ~Eval('order_state').in_(
+                ['reviewed', 'approved', 'done']),
+            })
+    company = fields.Function(
+        fields.Many2One('company.company', "Company"),
+        'on_change_with_company')
+    party = fields.Function(
+        fields.Many2One(
+            'party.party', "Customer",
+            context={
+                'company': Eval('company', -1),
+                },
+            depends={'company'}),
+        'on_change_with_party', searcher='search_order_field')
+    currency = fields.Function(
+        fields.Many2One('currency.currency', "Currency"),
+        'on_change_with_currency')
+    order_state = fields.Function(
+        fields.Selection('get_order_states', "Order State"),
+        'on_change_with_order_state', searcher='search_order_state')
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.__access__.add('order')
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('quantity_positive', Check(t, t.quantity > 0),
+                'return_management.msg_line_quantity_positive'),
+            ('closed_quantity_range',
+                Check(t,
+                    (t.closed_quantity >= 0)
+                    & (t.closed_quantity <= t.quantity)),
+                'return_management.msg_line_closed_quantity'),
+            ]
+        cls._sql_indexes.update({
+                Index(t, (t.sale_line, Index.Range())),
+                Index(t, (t.product, Index.Range())),
+                })
+
+    @classmethod
+    def default_goods_expected(cls):
+        return True
+
+    @classmethod
+    def default_closed_quantity(cls):
+        return 0
+
+    @classmethod
+    def default_cancelled_quantity(cls):
+        return 0
+
+    @fields.depends('sale_line', 'product', methods=['on_change_product'])
+    def on_change_sale_line(self):
+        if self.sale_line:
+            for name, value in self._get_sale_values(self.sale_line).items():
+                setattr(self, name, value)
+            self.on_change_product()
+
+    @classmethod
+    def _get_sale_values(cls, sale_line):
+        return {
+            'product': sale_line.product,
+            'unit': sale_line.unit,
+            'unit_price': sale_line.unit_price,
+            }
+
+    @fields.depends('product', 'unit')
+    def on_change_product(self):
+        if self.product:
+            self.goods_expected = self._is_goods(self.product)
+            if (not self.unit
+                    or self.unit.category
+                    != self.product.default_uom.category):
+                self.unit = self.product.sale_uom or self.product.default_uom
+
+    @classmethod
+    def _is_goods(cls, product):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        return product.type in Move.get_product_types()
+
+    @fields.depends('sale_line')
+    def on_change_with_matched(self, name=None):
+        return bool(self.sale_line)
+
+    @fields.depends('product')
+    def on_change_with_product_uom_category(self, name=None):
+        return self.product.default_uom_category if self.product else None
+
+    @fields.depends('quantity', 'unit_price', 'currency')
+    def on_change_with_amount(self, name=None):
+        amount = (
+            Decimal(str(self.quantity or 0)) * (self.unit_price or Decimal(0)))
+        if self.currency:
+            amount = self.currency.round(amount)
+        return amount
+
+    @fields.depends('order', '_parent_order.company')
+    def on_change_with_company(self, name=None):
+        return self.order.company if self.order else None
+
+    @fields.depends('order', '_parent_order.party')
+    def on_change_with_party(self, name=None):
+        return self.order.party if self.order else None
+
+    @fields.depends('order', '_parent_order.currency')
+    def on_change_with_currency(self, name=None):
+        return self.order.currency if self.order else None
+
+    @classmethod
+    def get_order_states(cls):
+        pool = Pool()
+        Order = pool.get('return.order')
+        return Order.fields_get(['state'])['state']['selection']
+
+    @fields.depends('order', '_parent_order.state')
+    def on_change_with_order_state(self, name=None):
+        if self.order:
+            return self.order.state
+
+    @classmethod
+    def search_order_state(cls, name, clause):
+        return [('order.state', *clause[1:])]
+
+    @classmethod
+    def search_order_field(cls, name, clause):
+        return [('order.' + clause[0], *clause[1:])]
+
+    @classmethod
+    def get_quantities(cls, lines, names):
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        received = cls._get_received(lines)
+        sent_back = cls._get_sent_back(lines)
+        decided = cls._get_decided(lines)
+        quantities = {n: {} for n in names}
+        for line in lines:
+            def convert(quantity):
+                return Uom.compute_qty(
+                    line.product.default_uom, quantity, line.unit)
+            values = {
+                'received_quantity': convert(received[line.id]),
+                'sent_back_quantity': convert(sent_back[line.id]),
+                'accepted_quantity': decided[line.id, True],
+                'rejected_quantity': decided[line.id, False],
+                }
+            values['missing_quantity'] = (
+                line.quantity - line.closed_quantity
+                - values['received_quantity']) if line.expects_goods else 0
+            values['undecided_quantity'] = (
+                values['received_quantity']
+                - values['accepted_quantity'] - values['rejected_quantity'])
+            values['open_quantity'] = (
+                line.quantity - line.closed_quantity
+                - values['rejected_quantity'])
+            for name in names:
+                quantities[name][line.id] = line.unit.round(values[name])
+        return quantities
+
+    @classmethod
+    def _get_received(cls, lines):
+        "Map the id of lines to what came in, in the default unit"
+        pool = Pool()
+        Location = pool.get('stock.location')
+        Move = pool.get('stock.move')
+        cursor = Transaction().connection.cursor()
+        line = cls.__table__()
+        location = Location.__table__()
+        move = Move.__table__()
+        received = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*line
+                .join(move, condition=(
+                        move.origin == Concat(cls.__name__ + ',', line.id))
+                    & (move.product == line.product))
+                .join(location, condition=move.from_location == location.id)
+                .select(line.id, Sum(move.internal_quantity),
+                    where=line.id.in_(list(map(int, sub_lines)))
+                    & (move.state == 'done')
+                    & (location.type == 'customer'),
+                    group_by=line.id))
+            received.update(cursor)
+        return received
+
+    @classmethod
+    def _get_sent_back(cls, lines):
+        "Map the id of lines to what went back, in the default unit"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Location = pool.get('stock.location')
+        Move = pool.get('stock.move')
+        cursor = Transaction().connection.cursor()
+        disposition = Disposition.__table__()
+        location = Location.__table__()
+        move = Move.__table__()
+        sent_back = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*disposition
+                .join(move, condition=move.origin == Concat(
+                        Disposition.__name__ + ',', disposition.id))
+                .join(location, condition=move.to_location == location.id)
+                .select(disposition.line, Sum(move.internal_quantity),
+                    where=disposition.line.in_(list(map(int, sub_lines)))
+                    & (move.state == 'done')
+                    & (location.type == 'customer'),
+                    group_by=disposition.line))
+            sent_back.update(cursor)
+        return sent_back
+
+    @classmethod
+    def _get_decided(cls, lines):
+        "Map (id, accepted) of lines to the quantity in their unit"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        cursor = Transaction().connection.cursor()
+        disposition = Disposition.__table__()
+        decided = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*disposition.select(
+                    disposition.line, disposition.accepted,
+                    Sum(disposition.quantity),
+                    where=disposition.line.in_(list(map(int, sub_lines)))
+                    & (disposition.state != 'cancelled'),
+                    group_by=[disposition.line, disposition.accepted]))
+            for line_id, accepted, quantity in cursor:
+                decided[line_id, bool(accepted)] = quantity
+        return decided
+
+    @property
+    def expects_goods(self):
+        "Whether goods are to come back for the line"
+        return self.goods_expected and self._is_goods(self.product)
+
+    @property
+    def goods_asked(self):
+        "Whether the customer is asked to send the goods, or has sent them"
+        if not self.expects_goods:
+            return False
+        state = self.order.state
+        return (
+            state in {'approved', 'done'}
+            or (state == 'reviewed' and self.reason.inspect)
+            or bool(self.received_quantity))
+
+    def get_rec_name(self, name):
+        return ' @ '.join([self.product.rec_name, self.order.rec_name])
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        _, operator, value = clause
+        if operator.startswith('!') or operator.startswith('not '):
+            bool_op = 'AND'
+        else:
+            bool_op = 'OR'
+        return [bool_op,
+            ('product.rec_name', *clause[1:]),
+            ('order.rec_name', *clause[1:]),
+            ]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree/field[@name="sale_line"]', 'visual',
+                If(~Eval('matched', True), 'warning', '')),
+            ('/tree/field[@name="eligible"]', 'visual',
+                If((Eval('order_state') != 'draft') & ~Eval('eligible', True),
+                    'danger', '')),
+            ]
+
+    @classmethod
+    def create(cls, vlist):
+        pool = Pool()
+        Order = pool.get('return.order')
+        Product = pool.get('product.product')
+        SaleLine = pool.get('sale.line')
+        vlist = [v.copy() for v in vlist]
+        sale_lines = {
+            l.id: l for l in SaleLine.browse(list({
+                        int(v['sale_line'])
+                        for v in vlist if v.get('sale_line')}))}
+        for values in vlist:
+            if values.get('sale_line'):
+                defaults = cls._get_sale_values(
+                    sale_lines[int(values['sale_line'])])
+                for name, value in defaults.items():
+                    if values.get(name) is None:
+                        values[name] = getattr(value, 'id', value)
+        goods = {
+            p.id for p in Product.browse(list({
+                        int(v['product'])
+                        for v in vlist if v.get('product')}))
+            if cls._is_goods(p)}
+        for values in vlist:
+            if values.get('product') and int(values['product']) not in goods:
+                values['goods_expected'] = False
+        cls._check_draft(Order.browse(list({
+                        int(v['order']) for v in vlist if v.get('order')})))
+        return super().create(vlist)
+
+    _guarded_fields = {
+        'closed_quantity', 'cancelled_quantity', 'policy_line', 'eligible',
+        'eligibility', 'moves'}
+    _signed_fields = {
+        'order', 'sale_line', 'product', 'unit', 'quantity', 'reason',
+        'goods_expected'}
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for lines, values in zip(actions, actions):
+            if cls._signed_fields & set(values):
+                cls._check_draft([l.order for l in lines])
+            if Transaction().check_access:
+                if 'unit_price' in values:
+                    cls._check_price(lines)
+                if 'approved_quantity' in values:
+                    cls._check_unsigned(lines, 'final')
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, lines):
+        cls._check_draft([l.order for l in lines])
+        super().delete(lines)
+
+    @classmethod
+    def copy(cls, lines, default=None):
+        default = default.copy() if default is not None else {}
+        for name in [
+                'approved_quantity', 'policy_line', 'eligible', 'eligibility',
+                'moves', 'dispositions']:
+            default.setdefault(name)
+        default.setdefault('closed_quantity', 0)
+        default.setdefault('cancelled_quantity', 0)
+        return super().copy(lines, default=default)
+
+    @classmethod
+    def _check_draft(cls, orders):
+        for order in orders:
+            if order.state != 'draft':
+                raise AccessError(gettext(
+                        'return_management.msg_order_modify',
+                        order=order.rec_name))
+
+    @classmethod
+    def _check_price(cls, lines):
+        "Check that only finance prices goods after they were applied for"
+        pool = Pool()
+        Order = pool.get('return.order')
+        for line in lines:
+            if line.order.state == 'draft':
+                continue
+            if 'finance' not in Order._get_user_roles() or line.sale_line:
+                raise AccessError(gettext(
+                        'return_management.msg_line_price_finance',
+                        line=line.rec_name))
+        cls._check_unsigned(lines, 'final')
+
+    @classmethod
+    def _check_unsigned(cls, lines, stage):
+        for order in dict.fromkeys(l.order for l in lines):
+            if any(o.round == order.round and o.stage == stage
+                    for o in order.opinions):
+                raise AccessError(gettext(
+                        'return_management.msg_order_signed',
+                        order=order.rec_name))
+
+    @classmethod
+    def check_returnable(cls, lines):
+        "Check that no more is announced than can still be returned"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        SaleLine = pool.get('sale.line')
+        announced = defaultdict(float)
+        for line in lines:
+            if line.sale_line:
+                announced[line.sale_line] += line.quantity
+        sale_lines = SaleLine.browse(list(announced))
+        lang = Lang.get()
+        for sale_line in sale_lines:
+            quantity = announced[sale_line]
+            returnable = sale_line.returnable_quantity
+            if sale_line.unit.round(quantity - returnable) > 0:
+                raise ReturnableError(gettext(
+                        'return_management.msg_line_over_return',
+                        line=sale_line.rec_name,
+                        quantity=lang.format_number_symbol(
+                            quantity, sale_line.unit),
+                        returnable=lang.format_number_symbol(
+                            returnable, sale_line.unit)))
+
+    @classmethod
+    def set_policy(cls, lines):
+        "Set the rule that applies and the eligibility"
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        policies = cls._get_policies(lines)
+        dates = SaleLine.get_return_dates(
+            list({l.sale_line for l in lines if l.sale_line}))
+        for line in lines:
+            policy = policies[line]
+            line.policy_line = (
+                policy.find(line._get_policy_pattern()) if policy else None)
+            line.eligible, line.eligibility = line._get_eligibility(
+                dates.get(line.sale_line))
+        cls.save(lines)
+
+    @classmethod
+    def _get_policies(cls, lines):
+        "Map each line to the policy in force when its goods were sold"
+        pool = Pool()
+        Policy = pool.get('return.policy')
+        policies, keys = {}, {}
+        for line in lines:
+            if line.sale_line and line.sale_line.return_policy:
+                policies[line] = line.sale_line.return_policy
+            else:
+                date = (
+                    line.sale_line.sale.sale_date if line.sale_line
+                    else line.order.requested_on)
+                keys[line] = (line.order.company.id, date)
+        in_force = Policy.in_force(set(keys.values()))
+        for line, key in keys.items():
+            policies[line] = in_force[key]
+        return policies
+
+    def _get_policy_pattern(self):
+        def parents(categories):
+            for category in categories:
+                while category:
+                    yield category.id
+                    category = category.parent
+
+        return {
+            'product': self.product.id,
+            'product_categories': set(parents(self.product.categories_all)),
+            'reason_category': self.reason.category,
+            'party': self.order.party.id,
+            'channel': self.order.channel,
+            }
+
+    def _get_eligibility(self, dates):
+        """Return whether the customer may return and the explanation
+
+        dates maps the starts of a period to the date of the sale line; None
+        for an unmatched line.
+        """
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        rule = self.policy_line
+        if not self.sale_line:
+            return False, gettext('return_management.msg_eligibility_no_sale')
+        if not rule:
+            return False, gettext('return_management.msg_eligibility_no_rule')
+        start = dates[rule.period_from]
+        if not start:
+            return False, gettext(
+                'return_management.msg_eligibility_no_date',
+                start=rule.period_from_string)
+        last = rule.last_date(start)
+        requested = self.order.requested_on
+        eligible = requested <= last
+        return eligible, gettext(
+            'return_management.msg_eligibility_in_time' if eligible
+            else 'return_management.msg_eligibility_late',
+            policy=rule.policy.name,
+            reason=self.reason.rec_name,
+            start=rule.period_from_string,
+            date=lang.strftime(start),
+            days=rule.period,
+            last=lang.strftime(last),
+            requested=lang.strftime(requested))
+
+    @classmethod
+    def apply_approved(cls, lines):
+        "Refuse what the final review does not agree to"
+        refused = {}
+        for line in lines:
+            open_ = line.open_quantity
+            if line.approved_quantity is None:
+                line.approved_quantity = open_
+            elif line.approved_quantity > open_:
+                line.approved_quantity = open_
+            elif line.approved_quantity < open_:
+                refused[line] = line.unit.round(
+                    open_ - line.approved_quantity)
+        cls.save(lines)
+        cls.refuse(refused)
+
+    @classmethod
+    def check_refused(cls, quantities):
+        for line, quantity in quantities.items():
+            if not 0 <= quantity <= line.open_quantity:
+                raise ReceiptError(gettext(
+                        'return_management.msg_line_refused_quantity',
+                        line=line.rec_name))
+
+    @classmethod
+    def refuse(cls, quantities):
+        """Decide quantities of lines against the customer
+
+        What has not come is closed, what has come goes back.
+        """
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        dispositions, to_cancel = [], []
+        for line, quantity in quantities.items():
+            if line.expects_goods:
+                closed = min(quantity, max(line.missing_quantity, 0))
+            else:
+                closed = quantity
+            line.closed_quantity = line.unit.round(
+                line.closed_quantity + closed)
+            rest = line.unit.round(quantity - closed)
+            if rest > 0:
+                if rest > line.undecided_quantity:
+                    to_cancel.extend(
+                        d for d in line.dispositions
+                        if d.accepted and d.state in {'draft', 'decided'})
+                dispositions.append(Disposition(
+                        line=line, action='customer', accepted=False,
+                        quantity=rest, state='decided'))
+        Disposition.cancel(to_cancel)
+        cls.save(list(quantities))
+        Disposition.save(dispositions)
+
+    @classmethod
+    def close_short(cls, quantities):
+        "Give up waiting for quantities of lines"
+        pool = Pool()
+        Order = pool.get('return.order')
+        for line, quantity in quantities.items():
+            if not 0 <= quantity <= line.missing_quantity:
+                raise ReceiptError(gettext(
+                        'return_management.msg_line_close_quantity',
+                        line=line.rec_name))
+            line.closed_quantity = line.unit.round(
+                line.closed_quantity + quantity)
+            line.cancelled_quantity = max(
+                0, line.unit.round(line.cancelled_quantity - quantity))
+        cls.save(list(quantities))
+        Order._queue_process(list(dict.fromkeys(l.order for l in quantities)))
+
+    @classmethod
+    def reset(cls, lines):
+        "Forget the decisions of the round"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Disposition.cancel([d for l in lines for d in l.dispositions])
+        cls.write(lines, {
+                'approved_quantity': None,
+                'closed_quantity': 0,
+                'cancelled_quantity': 0,
+                'policy_line': None,
+                'eligible': None,
+                'eligibility': None,
+                })
+
+    def _needs_inspection(self):
+        "Test if the received goods must be inspected before a decision"
+        return self.reason.inspect or bool(
+            self.policy_line and self.policy_line.inspection)
+
+    def _get_accepted_quantity(self):
+        return self.accepted_quantity
+
+    def _get_refundable_quantity(self):
+        """Return the quantity whose money may go back, in the line's unit
+
+        It follows the timing of the policy and never exceeds what the final
+        review approved nor includes what was rejected.
+        """
+        if self.order.state not in {'approved', 'done'}:
+            return 0
+        approved = min(self.approved_quantity or 0, self.open_quantity)
+        timing = (
+            self.policy_line.refund_timing if self.policy_line
+            else 'inspection')
+        if timing == 'approval' or not self.expects_goods:
+            return approved
+        elif timing == 'receipt':
+            received = self.unit.round(
+                self.received_quantity - self.rejected_quantity)
+            return max(0, min(approved, received))
+        else:
+            return max(0, min(approved, self._get_accepted_quantity()))
+
+    def _is_settled(self):
+        "Test if nothing is to come nor to be decided"
+        return not self.missing_quantity and not self.undecided_quantity
+
+    def _get_shipment_party(self):
+        if self.sale_line:
+            sale = self.sale_line.sale
+            return sale.shipment_party or sale.party
+        return self.order.party
+
+    def _get_area(self):
+        """Return the location where the goods of the line are kept
+
+        It is outside the storage zone; quality returns are apart.
+        """
+        for move in self.moves:
+            if move.state == 'done' and move.shipment:
+                return move.shipment.warehouse_storage
+        if self.reason.category == 'quality' or self._needs_inspection():
+            return self.order.warehouse.get_return_area('quarantine_location')
+        return self.order.warehouse.get_return_area('return_location')
+
+    def _sync_receipts(self):
+        "Return the draft moves to save, those to drop and the new ones"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        to_save, to_drop, new = [], [], []
+        if not self.goods_asked:
+            return to_save, to_drop, new
+        drafts = [m for m in self.moves if m.state == 'draft']
+        difference = self.unit.round(
+            max(0, self.missing_quantity - self.cancelled_quantity)
+            - sum(Uom.compute_qty(m.unit, m.quantity, self.unit)
+                for m in drafts))
+        if difference > 0 and not drafts:
+            new.append(self._get_move(difference))
+        elif difference:
+            for move in drafts:
+                quantity = Uom.compute_qty(
+                    move.unit, move.quantity, self.unit) + difference
+                difference = min(0, quantity)
+                if quantity > 0:
+                    move.unit = self.unit
+                    move.quantity = self.unit.round(quantity)
+                    to_save.append(move)
+                    break
+                to_drop.append(move)
+        return to_save, to_drop, new
+
+    def _get_move(self, quantity):
+        "Return the receipt from the customer"
+        pool = Pool()
+        Move = pool.get('stock.move')
+        party = self._get_shipment_party()
+        if not party.customer_location:
+            raise PartyError(gettext(
+                    'return_management.msg_customer_location_required',
+                    party=party.rec_name))
+        return Move(
+            origin=self,
+            product=self.product,
+            unit=self.unit,
+            quantity=quantity,
+            from_location=party.customer_location,
+            to_location=self.order.warehouse.input_location,
+            company=self.order.company,
+            unit_price=round_price(self.unit_price),
+            currency=self.order.currency,
+            state='draft')
+
+    def get_original_cost(self):
+        """Return the cost the goods left with, per default unit
+
+        In the company's currency, None when they were never delivered.
+        """
+        if self.sale_line:
+            return self.sale_line.get_delivered_cost()
+
+    def get_received_cost(self):
+        "Return the cost the goods came in with, per default unit, or None"
+        quantity = cost = Decimal(0)
+        for move in self.moves:
+            if move.state == 'done' and move.cost_price is not None:
+                move_quantity = Decimal(str(move.internal_quantity))
+                quantity += move_quantity
+                cost += move.cost_price * move_quantity
+        if quantity:
+            return round_price(cost / quantity)
+
+
+class CloseShort(Wizard):
+    "Close Return Short"
+    __name__ = 'return.order.close_short'
+
+    start = StateView(
+        'return.order.close_short.start',
+        'return_management.order_close_short_start_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Close", 'close', 'tryton-ok', default=True),
+            ])
+    close = StateTransition()
+
+    def default_start(self, fields):
+        return {
+            'lines': [{
+                    'line': l.id,
+                    'unit': l.unit.id,
+                    'missing_quantity': l.missing_quantity,
+                    'quantity': l.missing_quantity,
+                    } for l in self.record.lines
+                if l.goods_asked and l.missing_quantity],
+            }
+
+    def transition_close(self):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        # The access is checked on the wizard
+        with without_check_access():
+            Line.close_short({
+                    l.line: l.quantity
+                    for l in self.start.lines if l.quantity})
+        return 'end'
+
+
+class CloseShortStart(ModelView):
+    "Close Return Short"
+    __name__ = 'return.order.close_short.start'
+
+    lines = fields.One2Many(
+        'return.order.close_short.start.line', None, "Lines",
+        help="Lower the quantity of what may still come.")
+
+
+class CloseShortStartLine(ModelView):
+    "Close Return Short"
+    __name__ = 'return.order.close_short.start.line'
+
+    line = fields.Many2One('return.order.line', "Line", readonly=True)
+    unit = fields.Many2One('product.uom', "Unit", readonly=True)
+    missing_quantity = fields.Float(
+        "Missing", digits='unit', readonly=True,
+        help="Announced, neither received nor closed.")
+    quantity = fields.Float(
+        "Close", digits='unit', required=True,
+        domain=[
+            ('quantity', '>=', 0),
+            ('quantity', '<=', Eval('missing_quantity', 0)),
+            ],
+        help="The quantity that will not come any more.")

@@ -1,0 +1,42 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from trytond.i18n import gettext
+from trytond.model import ModelStorage
+from trytond.model.exceptions import AccessError
+from trytond.transaction import Transaction
+
+
+class GuardedMixin(ModelStorage):
+    """Keep fields that only buttons and processes set from the users
+
+    A readonly field is a promise of the client only.
+    """
+    __slots__ = ()
+    _guarded_fields = {'state'}
+
+    @classmethod
+    def create(cls, vlist):
+        if Transaction().check_access:
+            defaults = cls.default_get(
+                list(cls._guarded_fields), with_rec_name=False)
+            for values in vlist:
+                cls._check_guarded({
+                        name for name in cls._guarded_fields
+                        if values.get(name)
+                        and values[name] != defaults.get(name)})
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        if Transaction().check_access:
+            for values in args[1::2]:
+                cls._check_guarded(cls._guarded_fields & set(values))
+        super().write(*args)
+
+    @classmethod
+    def _check_guarded(cls, names):
+        for name in names:
+            raise AccessError(gettext(
+                    'return_management.msg_field_guarded',
+                    **cls.__names__(name)))

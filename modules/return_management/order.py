@@ -1,0 +1,1052 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+from collections import defaultdict
+from itertools import groupby
+
+from sql.functions import CharLength
+
+from trytond.i18n import gettext
+from trytond.ir.attachment import AttachmentCopyMixin
+from trytond.ir.note import NoteCopyMixin
+from trytond.model import (
+    Index, ModelSQL, ModelView, Unique, Workflow, fields)
+from trytond.model.exceptions import AccessError, RequiredValidationError
+from trytond.modules.company.model import (
+    employee_field, reset_employee, set_employee)
+from trytond.pool import Pool
+from trytond.pyson import Bool, Eval, If
+from trytond.tools import timezone
+from trytond.transaction import Transaction
+
+from .exceptions import (
+    CancelError, EmployeeError, PartyError, SignatureError, UnmatchedError)
+from .model import GuardedMixin
+
+CHANNELS = [
+    ('phone', "Phone"),
+    ('email', "E-mail"),
+    ('chat', "Chat"),
+    ('web', "Web"),
+    ('counter', "Counter"),
+    ('other', "Other"),
+    ]
+
+
+class Order(
+        GuardedMixin, Workflow, ModelSQL, ModelView, AttachmentCopyMixin,
+        NoteCopyMixin):
+    "Return Order"
+    __name__ = 'return.order'
+    _rec_name = 'number'
+
+    _states = {
+        'readonly': Eval('state') != 'draft',
+        }
+    _states_sign = {
+        'readonly': ~Eval('state').in_(['submitted', 'reviewed']),
+        'invisible': Eval('state') == 'draft',
+        }
+
+    number = fields.Char(
+        "Number", readonly=True,
+        help="Set from the sequence when the return is submitted.")
+    reference = fields.Char(
+        "Reference", states=_states,
+        help="The customer's own reference of the application.")
+    company = fields.Many2One(
+        'company.company', "Company", required=True,
+        states={
+            'readonly': (
+                _states['readonly'] | Eval('party') | Eval('lines', [0])),
+            })
+    party = fields.Many2One(
+        'party.party', "Customer", required=True,
+        states={
+            'readonly': (
+                _states['readonly'] | (Eval('lines', [0]) & Eval('party'))),
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="The customer of the sales whose goods come back.")
+    applicant = fields.Many2One(
+        'party.party', "Applicant", states=_states,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who asks for the return.\n"
+        "Leave empty when it is the customer.")
+    contact_address = fields.Many2One(
+        'party.address', "Contact Address", states=_states,
+        domain=['OR',
+            ('party', '=', Eval('party', -1)),
+            ('party', '=', Eval('applicant', -1)),
+            ],
+        help="Where the applicant can be contacted.")
+    channel = fields.Selection(
+        CHANNELS, "Channel", required=True, sort=False, states=_states,
+        help="How the customer applied.")
+    requested_at = fields.DateTime(
+        "Requested at", required=True, states=_states,
+        help="When the customer applied: the periods of the policy are "
+        "counted up to this day, not to the day of data entry.")
+    submitted_at = fields.DateTime(
+        "Submitted at", readonly=True,
+        help="When the return was submitted last.")
+    warehouse = fields.Many2One(
+        'stock.location', "Warehouse",
+        domain=[('type', '=', 'warehouse')],
+        states={
+            'readonly': _states['readonly'],
+            'required': ~Eval('state').in_(['draft', 'cancelled']),
+            },
+        help="Where the goods come back to.\n"
+        "Leave empty to use the warehouse of the sale.")
+    currency = fields.Many2One(
+        'currency.currency', "Currency", required=True,
+        states={
+            'readonly': _states['readonly'] | Eval('lines', [0]),
+            },
+        help="The currency of the sales, else the one in which "
+        "unmatched goods are valued.")
+    collection = fields.Selection([
+            ('ship', "Shipped by Customer"),
+            ('pickup', "Picked up by Us"),
+            ], "Collection", required=True, states=_states,
+        help="How the goods come back.")
+    carrier_party = fields.Many2One(
+        'party.party', "Carrier",
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who carries the goods back.")
+    tracking_number = fields.Char(
+        "Tracking Number",
+        help="The carrier's number of the parcel.")
+    description = fields.Text(
+        "Description", states=_states,
+        help="The application in the customer's words.")
+    lines = fields.One2Many(
+        'return.order.line', 'order', "Lines",
+        states={
+            'readonly': (
+                ~Eval('state').in_(['draft', 'submitted', 'reviewed'])
+                | ~Eval('party') | ~Eval('company')),
+            })
+
+    signing_role = fields.Selection(
+        'get_roles', "Sign as", states=_states_sign,
+        help="The role to sign for when you have several.")
+    opinion_text = fields.Text(
+        "Opinion", states=_states_sign,
+        help="The text of the next opinion; kept with the signature.")
+    opinions = fields.One2Many(
+        'return.order.opinion', 'order', "Opinions", readonly=True)
+    round = fields.Integer(
+        "Round", required=True, readonly=True,
+        help="How many times the return was submitted: "
+        "only the opinions of the current round count.")
+
+    shipments = fields.Function(fields.Many2Many(
+            'stock.shipment.out.return', None, None, "Return Shipments"),
+        'get_shipments', searcher='search_shipments')
+    dispositions = fields.Function(fields.Many2Many(
+            'return.disposition', None, None, "Dispositions"),
+        'get_dispositions')
+    goods_settled = fields.Boolean(
+        "Goods Settled", readonly=True,
+        help="Checked when all goods have come and none waits "
+        "for a decision or a shipment.")
+    receipt_state = fields.Selection([
+            ('none', "None"),
+            ('waiting', "Waiting"),
+            ('partial', "Partially Received"),
+            ('received', "Received"),
+            ('exception', "Exception"),
+            ], "Receipt State", required=True, readonly=True, sort=False)
+
+    told_channel = fields.Selection(
+        [(None, "")] + CHANNELS, "Told by", sort=False,
+        states={
+            'invisible': Eval('state') != 'rejected',
+            'readonly': Bool(Eval('told_at')),
+            },
+        help="How the customer was told the refusal.")
+    told_at = fields.DateTime(
+        "Told at", readonly=True,
+        states={
+            'invisible': Eval('state') != 'rejected',
+            },
+        help="When the customer was told the refusal.")
+    told_by = employee_field("Told by", states=['rejected'])
+    submitted_by = employee_field(
+        "Submitted by",
+        states=['submitted', 'reviewed', 'approved', 'done', 'rejected'])
+    cancelled_by = employee_field("Cancelled by", states=['cancelled'])
+
+    state = fields.Selection([
+            ('draft', "Draft"),
+            ('submitted', "Submitted"),
+            ('reviewed', "Reviewed"),
+            ('approved', "Approved"),
+            ('done', "Done"),
+            ('rejected', "Rejected"),
+            ('cancelled', "Cancelled"),
+            ], "State", required=True, readonly=True, sort=False,
+        help="The current state of the return.")
+
+    @classmethod
+    def __setup__(cls):
+        cls.number.search_unaccented = False
+        cls.reference.search_unaccented = False
+        cls.tracking_number.search_unaccented = False
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('number_uniq', Unique(t, t.company, t.number),
+                'return_management.msg_order_number_unique'),
+            ]
+        cls._sql_indexes.update({
+                Index(t, (t.party, Index.Range())),
+                Index(t, (t.number, Index.Similarity())),
+                Index(t, (t.reference, Index.Similarity())),
+                Index(t, (t.tracking_number, Index.Similarity())),
+                Index(t, (t.requested_at, Index.Range())),
+                Index(
+                    t, (t.state, Index.Equality()),
+                    where=t.state.in_([
+                            'draft', 'submitted', 'reviewed', 'approved'])),
+                Index(
+                    t, (t.goods_settled, Index.Equality()),
+                    where=t.state == 'rejected'),
+                })
+        cls._order = [('requested_at', 'DESC'), ('id', 'DESC')]
+        cls._transitions |= {
+            ('draft', 'submitted'),
+            ('submitted', 'reviewed'),
+            ('submitted', 'approved'),
+            ('submitted', 'rejected'),
+            ('reviewed', 'approved'),
+            ('reviewed', 'rejected'),
+            ('draft', 'cancelled'),
+            ('submitted', 'cancelled'),
+            ('reviewed', 'cancelled'),
+            ('approved', 'cancelled'),
+            ('submitted', 'draft'),
+            ('rejected', 'draft'),
+            ('cancelled', 'draft'),
+            ('approved', 'done'),
+            ('done', 'approved'),
+            }
+        cls._buttons.update({
+                'submit': {
+                    'invisible': Eval('state') != 'draft',
+                    'readonly': ~Eval('lines', []),
+                    'depends': ['state', 'lines'],
+                    },
+                'review': {
+                    'invisible': Eval('state') != 'submitted',
+                    'depends': ['state'],
+                    },
+                'approve': {
+                    'invisible': Eval('state') != 'reviewed',
+                    'depends': ['state'],
+                    },
+                'reject': {
+                    'invisible': ~Eval('state').in_(
+                        ['submitted', 'reviewed']),
+                    'depends': ['state'],
+                    },
+                'cancel': {
+                    'invisible': ~Eval('state').in_(
+                        ['draft', 'submitted', 'reviewed', 'approved']),
+                    'depends': ['state'],
+                    },
+                'draft': {
+                    'invisible': ~Eval('state').in_(
+                        ['submitted', 'rejected', 'cancelled']),
+                    'icon': If(Eval('state') == 'submitted',
+                        'tryton-back', 'tryton-undo'),
+                    'depends': ['state'],
+                    },
+                'close_short': {
+                    'invisible': ~Eval('receipt_state').in_(
+                        ['waiting', 'partial', 'exception']),
+                    'depends': ['receipt_state'],
+                    },
+                'ask_again': {
+                    'invisible': Eval('receipt_state') != 'exception',
+                    'depends': ['receipt_state'],
+                    },
+                'tell': {
+                    'invisible': (
+                        (Eval('state') != 'rejected') | Eval('told_at')),
+                    'depends': ['state', 'told_at'],
+                    },
+                'process': {
+                    'invisible': ~Eval('state').in_(
+                        ['approved', 'done', 'rejected']),
+                    'icon': 'tryton-refresh',
+                    'depends': ['state'],
+                    },
+                })
+
+    @classmethod
+    def order_number(cls, tables):
+        table, _ = tables[None]
+        return [CharLength(table.number), table.number]
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+    @classmethod
+    def default_currency(cls):
+        pool = Pool()
+        Company = pool.get('company.company')
+        company_id = cls.default_company()
+        if company_id is not None and company_id >= 0:
+            return Company(company_id).currency.id
+
+    @classmethod
+    def default_channel(cls):
+        return 'phone'
+
+    @classmethod
+    def default_collection(cls):
+        return 'ship'
+
+    @classmethod
+    def default_requested_at(cls):
+        return dt.datetime.now().replace(microsecond=0)
+
+    @classmethod
+    def default_round(cls):
+        return 0
+
+    @classmethod
+    def default_goods_settled(cls):
+        return False
+
+    @classmethod
+    def default_receipt_state(cls):
+        return 'none'
+
+    @classmethod
+    def default_state(cls):
+        return 'draft'
+
+    @fields.depends('company', 'currency')
+    def on_change_company(self):
+        if self.company and not self.currency:
+            self.currency = self.company.currency
+
+    @fields.depends('party', 'contact_address')
+    def on_change_party(self):
+        self.contact_address = (
+            self.party.address_get() if self.party else None)
+
+    @fields.depends('lines', 'warehouse', 'currency')
+    def on_change_lines(self):
+        self._set_from_sale()
+
+    @fields.depends('lines', 'warehouse', 'currency')
+    def _set_from_sale(self):
+        for line in self.lines or []:
+            sale_line = getattr(line, 'sale_line', None)
+            if sale_line:
+                self.currency = sale_line.sale.currency
+                if not self.warehouse:
+                    self.warehouse = sale_line.sale.warehouse
+                break
+
+    @classmethod
+    def get_roles(cls):
+        pool = Pool()
+        Opinion = pool.get('return.order.opinion')
+        roles = Opinion.fields_get(['role'])['role']['selection']
+        return [(None, "")] + [
+            (role, name) for role, name in roles if role != 'policy']
+
+    @classmethod
+    def _role_groups(cls):
+        "Return the XML id of the group for each role that persons sign for"
+        return {
+            'service': 'return_management.group_return_service',
+            'sales': 'return_management.group_return_sales',
+            'quality': 'return_management.group_return_quality',
+            'finance': 'return_management.group_return_finance',
+            }
+
+    @property
+    def requested_on(self):
+        "The day of the application in the company's time zone"
+        zone = (
+            timezone.get_tzinfo(self.company.timezone)
+            if self.company.timezone else timezone.UTC)
+        return (
+            self.requested_at.replace(tzinfo=timezone.UTC)
+            .astimezone(zone).date())
+
+    def get_shipments(self, name):
+        return list(dict.fromkeys(
+                m.shipment.id for l in self.lines for m in l.moves
+                if m.shipment))
+
+    @classmethod
+    def search_shipments(cls, name, clause):
+        nested = clause[0][len(name):]
+        if not nested:
+            nested = '.rec_name' if isinstance(clause[2], str) else '.id'
+        return [('lines.moves.shipment' + nested, *clause[1:3],
+                'stock.shipment.out.return', *clause[3:])]
+
+    def get_dispositions(self, name):
+        return [d.id for l in self.lines for d in l.dispositions]
+
+    def get_rec_name(self, name):
+        items = [self.number or '(%s)' % self.id]
+        if self.reference:
+            items.append('[%s]' % self.reference)
+        return ' '.join(items)
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        _, operator, value = clause
+        if operator.startswith('!') or operator.startswith('not '):
+            bool_op = 'AND'
+        else:
+            bool_op = 'OR'
+        return [bool_op,
+            ('number', operator, value),
+            ('reference', operator, value),
+            ]
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual', If(Eval('state') == 'cancelled', 'muted', '')),
+            ('/tree/field[@name="receipt_state"]', 'visual',
+                If(Eval('receipt_state') == 'exception', 'danger', '')),
+            ]
+
+    @classmethod
+    def get_resources_to_copy(cls, name):
+        return {'stock.shipment.out.return'}
+
+    @classmethod
+    def copy(cls, orders, default=None):
+        default = default.copy() if default is not None else {}
+        for name in [
+                'number', 'submitted_at', 'submitted_by', 'cancelled_by',
+                'told_channel', 'told_at', 'told_by', 'signing_role',
+                'opinion_text', 'opinions', 'tracking_number']:
+            default.setdefault(name)
+        default.setdefault('round', 0)
+        default.setdefault('goods_settled', False)
+        default.setdefault('receipt_state', 'none')
+        return super().copy(orders, default=default)
+
+    _guarded_fields = {
+        'number', 'round', 'submitted_at', 'submitted_by', 'cancelled_by',
+        'opinions', 'told_at', 'told_by', 'goods_settled', 'receipt_state',
+        'state'}
+    # What a signature covers must not change behind it
+    _signed_fields = {
+        'company', 'party', 'applicant', 'channel', 'requested_at',
+        'currency', 'collection', 'description', 'warehouse'}
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for orders, values in zip(actions, actions):
+            if cls._signed_fields & set(values):
+                for order in orders:
+                    if order.state != 'draft':
+                        raise AccessError(gettext(
+                                'return_management.msg_order_modify',
+                                order=order.rec_name))
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, orders):
+        for order in orders:
+            if order.state not in {'draft', 'cancelled'} or order.number:
+                raise AccessError(gettext(
+                        'return_management.msg_order_delete',
+                        order=order.rec_name))
+        super().delete(orders)
+
+    @classmethod
+    def _get_employee(cls, company):
+        "Return the employee of the user who acts for the company"
+        pool = Pool()
+        User = pool.get('res.user')
+        employee = User(Transaction().user).employee
+        if not employee or employee.company != company:
+            raise EmployeeError(gettext(
+                    'return_management.msg_employee_required',
+                    company=company.rec_name))
+        return employee
+
+    @classmethod
+    def set_number(cls, orders):
+        pool = Pool()
+        Configuration = pool.get('return.configuration')
+        config = Configuration(1)
+        for company, c_orders in groupby(orders, key=lambda o: o.company):
+            sequence = config.get_multivalue(
+                'return_order_sequence', company=company.id)
+            for order in c_orders:
+                if not order.number:
+                    order.number = sequence.get()
+        cls.save(orders)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('submitted')
+    @set_employee('submitted_by')
+    def submit(cls, orders):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        SaleLine = pool.get('sale.line')
+        lines = [l for o in orders for l in o.lines]
+        SaleLine.lock(SaleLine.browse(
+                sorted({l.sale_line.id for l in lines if l.sale_line})))
+        now = dt.datetime.now().replace(microsecond=0)
+        for order in orders:
+            order.check_submit()
+            order._set_from_sale()
+            if not order.warehouse:
+                order.warehouse = order._get_warehouse()
+            order.round += 1
+            order.submitted_at = now
+        cls._check_evidence(orders)
+        Line.check_returnable(lines)
+        cls.set_number(orders)
+        Line.set_policy(lines)
+        # Automatic approval starts from the submitted state
+        cls.write(orders, {'state': 'submitted'})
+        cls._approve_automatically(orders)
+
+    def _get_warehouse(self):
+        pool = Pool()
+        Location = pool.get('stock.location')
+        warehouse = Location.get_default_warehouse()
+        if not warehouse:
+            raise RequiredValidationError(gettext(
+                    'return_management.msg_order_warehouse_required',
+                    order=self.rec_name))
+        return warehouse
+
+    def check_submit(self):
+        if not self.lines:
+            raise RequiredValidationError(gettext(
+                    'return_management.msg_order_lines_required',
+                    order=self.rec_name))
+        self.check_party()
+
+    def check_party(self):
+        "Check that all sale lines belong to one customer, payer and currency"
+        def key(sale):
+            return (
+                sale.company, sale.currency, sale.party,
+                sale.invoice_party or sale.party)
+
+        sales = list(dict.fromkeys(
+                l.sale_line.sale for l in self.lines if l.sale_line))
+        if not sales:
+            return
+        keys = {key(s) for s in sales}
+        if (len(keys) > 1
+                or sales[0].company != self.company
+                or sales[0].party != self.party):
+            raise PartyError(gettext(
+                    'return_management.msg_order_party_different',
+                    order=self.rec_name,
+                    party=self.party.rec_name,
+                    sales='\n'.join(
+                        '%s: %s, %s, %s' % (
+                            s.rec_name, s.party.rec_name,
+                            (s.invoice_party or s.party).rec_name,
+                            s.currency.code)
+                        for s in sales)))
+
+    @classmethod
+    def _check_evidence(cls, orders):
+        pool = Pool()
+        Attachment = pool.get('ir.attachment')
+        needed = [
+            o for o in orders if any(l.reason.evidence for l in o.lines)]
+        if not needed:
+            return
+        attachments = Attachment.search([
+                ('resource', 'in', [str(o) for o in needed]),
+                ])
+        proved = {a.resource for a in attachments}
+        for order in needed:
+            if order not in proved:
+                raise RequiredValidationError(gettext(
+                        'return_management.msg_order_evidence_required',
+                        order=order.rec_name,
+                        reason=next(
+                            l.reason.rec_name for l in order.lines
+                            if l.reason.evidence)))
+
+    @classmethod
+    def _approve_automatically(cls, orders):
+        pool = Pool()
+        Opinion = pool.get('return.order.opinion')
+        orders = [o for o in orders if o._is_automatic()]
+        Opinion.save([
+                o._get_opinion('final', 'policy', 'agree') for o in orders])
+        cls._approve(orders)
+
+    def _is_automatic(self):
+        "Test if the policy approves the return without a person"
+        pool = Pool()
+        Currency = pool.get('currency.currency')
+        amount = 0
+        limits = []
+        for line in self.lines:
+            rule = line.policy_line
+            if (not line.sale_line or not line.eligible
+                    or line.reason.inspect
+                    or not rule or rule.automatic_amount is None):
+                return False
+            amount += line.amount
+            limits.append(rule.automatic_amount)
+        with Transaction().set_context(date=self.requested_on):
+            amount = Currency.compute(
+                self.currency, amount, self.company.currency)
+        return amount <= min(limits)
+
+    def _get_opinion(self, stage, role, decision, text=None, employee=None):
+        pool = Pool()
+        Opinion = pool.get('return.order.opinion')
+        return Opinion(
+            order=self, stage=stage, role=role, round=self.round,
+            decision=decision, text=text, employee=employee,
+            signed_at=dt.datetime.now().replace(microsecond=0))
+
+    def _required_roles(self, stage):
+        "Return the set of roles that must agree at the stage"
+        if stage == 'initial':
+            return {'sales'}
+        roles = set()
+        for line in self.lines:
+            if line.policy_line:
+                roles.update(line.policy_line.roles)
+            if not line.sale_line:
+                roles.add('finance')
+        return roles or {'sales'}
+
+    def _missing_roles(self, stage):
+        signed = {
+            o.role for o in self.opinions
+            if o.round == self.round and o.stage == stage
+            and o.decision == 'agree'}
+        return self._required_roles(stage) - signed
+
+    @classmethod
+    def _get_user_roles(cls):
+        pool = Pool()
+        ModelData = pool.get('ir.model.data')
+        User = pool.get('res.user')
+        groups = set(User.get_groups())
+        return {
+            role for role, xml_id in cls._role_groups().items()
+            if ModelData.get_id(xml_id) in groups}
+
+    def _get_signing_role(self, roles, employee):
+        """Return the one role of roles that the employee signs for
+
+        roles is the set that may still sign.
+        """
+        chosen = (
+            Transaction().context.get('return_role') or self.signing_role)
+        possible = roles & self._get_user_roles()
+        if chosen:
+            possible &= {chosen}
+        if not possible:
+            raise SignatureError(gettext(
+                    'return_management.msg_signature_role',
+                    order=self.rec_name,
+                    roles=', '.join(sorted(roles)) or '-'))
+        if len(possible) > 1:
+            raise SignatureError(gettext(
+                    'return_management.msg_signature_several_roles',
+                    order=self.rec_name,
+                    roles=', '.join(sorted(possible))))
+        role, = possible
+        for opinion in self.opinions:
+            if (opinion.round == self.round
+                    and opinion.employee == employee
+                    and opinion.role != role):
+                raise SignatureError(gettext(
+                        'return_management.msg_signature_other_role',
+                        order=self.rec_name,
+                        employee=employee.rec_name,
+                        role=opinion.role_string))
+        return role
+
+    @classmethod
+    def _sign(cls, orders, stage):
+        "Sign the agreement of the user with the orders at the stage"
+        pool = Pool()
+        Opinion = pool.get('return.order.opinion')
+        opinions = []
+        for order in orders:
+            employee = cls._get_employee(order.company)
+            role = order._get_signing_role(
+                order._missing_roles(stage), employee)
+            opinion = order._get_opinion(
+                stage, role, 'agree', order.opinion_text, employee)
+            opinion.lines = opinion.get_differences()
+            opinions.append(opinion)
+        Opinion.save(opinions)
+        cls._clear_opinion(orders)
+
+    @classmethod
+    def _clear_opinion(cls, orders):
+        cls.write(orders, {
+                'signing_role': None,
+                'opinion_text': None,
+                })
+
+    def _check_prices(self):
+        for line in self.lines:
+            if line.unit_price is None:
+                raise UnmatchedError(gettext(
+                        'return_management.msg_line_price_required',
+                        line=line.rec_name,
+                        order=self.rec_name))
+
+    @classmethod
+    @ModelView.button
+    def review(cls, orders):
+        orders = cls._signable(orders, 'submitted')
+        for order in orders:
+            if any(l.reason.inspect for l in order.lines):
+                order._check_prices()
+        cls._sign(orders, 'initial')
+        cls._review([o for o in orders if not o._missing_roles('initial')])
+
+    @classmethod
+    @Workflow.transition('reviewed')
+    def _review(cls, orders):
+        cls._queue_process(orders)
+
+    @classmethod
+    @ModelView.button
+    def approve(cls, orders):
+        orders = cls._signable(orders, 'reviewed')
+        for order in orders:
+            order._check_prices()
+        cls._sign(orders, 'final')
+        cls._approve([o for o in orders if not o._missing_roles('final')])
+
+    @classmethod
+    def _signable(cls, orders, state):
+        cls.lock(orders)
+        return [o for o in cls.browse(orders) if o.state == state]
+
+    @classmethod
+    @Workflow.transition('approved')
+    def _approve(cls, orders):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Line.apply_approved([l for o in orders for l in o.lines])
+        cls._queue_process(orders)
+
+    @classmethod
+    @ModelView.button_action('return_management.wizard_order_reject')
+    def reject(cls, orders):
+        pass
+
+    @classmethod
+    def refuse(cls, orders, stage, reason, text, quantities=None):
+        """Sign the refusal of orders at the stage, in the name of the user
+
+        quantities maps return order lines to the quantity refused, in the
+        unit of the line; None refuses the orders whole.  An order of which
+        something is left goes on with it.
+        """
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Opinion = pool.get('return.order.opinion')
+        state = {
+            'intake': 'submitted',
+            'initial': 'submitted',
+            'final': 'reviewed',
+            }[stage]
+        orders = cls._signable(orders, state)
+        if quantities is None:
+            quantities = {
+                l: l.open_quantity for o in orders for l in o.lines}
+        Line.check_refused(quantities)
+        opinions = []
+        for order in orders:
+            employee = cls._get_employee(order.company)
+            roles = (
+                {'service', 'sales'} if stage == 'intake'
+                else order._required_roles(stage))
+            role = order._get_signing_role(roles, employee)
+            opinion = order._get_opinion(
+                stage, role, 'refuse', text, employee)
+            opinion.reason = reason
+            opinion.lines = opinion.get_refusals(quantities)
+            opinions.append(opinion)
+        Opinion.save(opinions)
+        Line.refuse(quantities)
+        cls._clear_opinion(orders)
+        orders = cls.browse(orders)
+        cls._reject([
+                o for o in orders if not any(l.open_quantity for l in o.lines)
+                ])
+        cls._queue_process(orders)
+
+    @classmethod
+    @Workflow.transition('rejected')
+    def _reject(cls, orders):
+        cls._cancel_shipments(orders)
+
+    @classmethod
+    @ModelView.button
+    def tell(cls, orders):
+        now = dt.datetime.now().replace(microsecond=0)
+        to_write = []
+        for order in orders:
+            if order.state != 'rejected' or order.told_at:
+                continue
+            if not order.told_channel:
+                raise RequiredValidationError(gettext(
+                        'return_management.msg_order_told_channel',
+                        order=order.rec_name))
+            to_write.extend(([order], {
+                        'told_at': now,
+                        'told_by': cls._get_employee(order.company).id,
+                        }))
+        if to_write:
+            cls.write(*to_write)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    @set_employee('cancelled_by')
+    def cancel(cls, orders):
+        for order in orders:
+            order._check_undone()
+        cls._cancel_shipments(orders)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('draft')
+    @reset_employee('submitted_by', 'cancelled_by', 'told_by')
+    def draft(cls, orders):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        for order in orders:
+            order._check_undone()
+        Line.reset([l for o in orders for l in o.lines])
+        cls.write(orders, {
+                'told_at': None,
+                'told_channel': None,
+                'receipt_state': 'none',
+                'goods_settled': False,
+                })
+
+    def _check_undone(self):
+        "Check that nothing has happened yet that cannot be taken back"
+        if any(l.received_quantity for l in self.lines):
+            raise CancelError(gettext(
+                    'return_management.msg_order_received',
+                    order=self.rec_name))
+
+    @classmethod
+    def _cancel_shipments(cls, orders):
+        "Cancel the return shipments that nobody has received yet"
+        pool = Pool()
+        Shipment = pool.get('stock.shipment.out.return')
+        shipments = [
+            s for o in orders for s in o.shipments if s.state == 'draft']
+        with Transaction().set_context(return_order_cancel=True):
+            Shipment.cancel(shipments)
+
+    @classmethod
+    @ModelView.button_action('return_management.wizard_order_close_short')
+    def close_short(cls, orders):
+        pass
+
+    @classmethod
+    @ModelView.button
+    def ask_again(cls, orders):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Line.write([l for o in orders for l in o.lines], {
+                'cancelled_quantity': 0,
+                })
+        cls._queue_process(orders)
+
+    @classmethod
+    def _queue_process(cls, orders):
+        if orders:
+            transaction = Transaction()
+            with transaction.set_context(
+                    queue_batch=transaction.context.get('queue_batch', True)):
+                cls.__queue__.process(orders)
+
+    @classmethod
+    @ModelView.button
+    def process(cls, orders):
+        orders = [
+            o for o in orders
+            if o.state in {'reviewed', 'approved', 'done', 'rejected'}]
+        cls.lock(orders)
+        cls._create_return_shipments(
+            [o for o in orders if o.state != 'rejected'])
+        cls._process_dispositions(
+            [o for o in orders if o.state != 'reviewed'])
+        orders = cls.browse(orders)
+        cls._process_goods_states(orders)
+        cls._process_state(orders)
+
+    @classmethod
+    def _create_return_shipments(cls, orders):
+        """Ask for what is still to come
+
+        Keep one open draft shipment per order, shipment party and area.
+        """
+        pool = Pool()
+        Move = pool.get('stock.move')
+        Shipment = pool.get('stock.shipment.out.return')
+
+        to_save, to_drop, shipments = [], [], {}
+        for order in orders:
+            new_moves = defaultdict(list)
+            for line in order.lines:
+                changed, dropped, moves = line._sync_receipts()
+                to_save.extend(changed)
+                to_drop.extend(dropped)
+                if moves:
+                    key = (line._get_shipment_party(), line._get_area())
+                    new_moves[key].extend(moves)
+            for (party, area), moves in new_moves.items():
+                shipment = order._get_draft_shipment(party, area)
+                if not shipment:
+                    shipment = order._get_shipment(party, area)
+                shipment.moves = [*getattr(shipment, 'moves', []), *moves]
+                shipments[shipment] = order
+        Move.save(to_save)
+        cls._drop_receipts(to_drop)
+        created = [s for s in shipments if not s.id or s.id < 0]
+        Shipment.save(list(shipments))
+        for shipment in created:
+            shipments[shipment].copy_resources_to(shipment)
+
+    @classmethod
+    def _drop_receipts(cls, moves):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        Shipment = pool.get('stock.shipment.out.return')
+        emptied = [
+            s for s in dict.fromkeys(m.shipment for m in moves)
+            if all(m in moves for m in s.moves)]
+        with Transaction().set_context(return_order_cancel=True):
+            Shipment.cancel(emptied)
+        Move.delete([m for m in moves if m.shipment not in emptied])
+
+    def _get_draft_shipment(self, party, area):
+        for shipment in self.shipments:
+            if (shipment.state == 'draft'
+                    and shipment.customer == party
+                    and shipment.warehouse_storage == area):
+                return shipment
+
+    def _get_shipment(self, party, area):
+        pool = Pool()
+        Shipment = pool.get('stock.shipment.out.return')
+        shipment = Shipment(
+            company=self.company,
+            customer=party,
+            warehouse=self.warehouse,
+            reference=self.number)
+        if self.contact_address and self.contact_address.party == party:
+            shipment.contact_address = self.contact_address
+        else:
+            shipment.contact_address = party.address_get()
+        shipment.on_change_warehouse()
+        shipment.warehouse_storage = area
+        return shipment
+
+    @classmethod
+    def _process_dispositions(cls, orders):
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Disposition.process([
+                d for o in orders for l in o.lines for d in l.dispositions])
+
+    def _goods_settled(self):
+        "Test if nothing is to come, to be decided or to be moved"
+        return (
+            all(l._is_settled() for l in self.lines)
+            and all(
+                s.state in {'done', 'cancelled'} for s in self.shipments)
+            and all(
+                d.state in {'done', 'cancelled'}
+                for l in self.lines for d in l.dispositions))
+
+    def _is_done(self):
+        "Test if an approved return has come to its end"
+        return self._goods_settled()
+
+    def _get_receipt_state(self):
+        lines = [l for l in self.lines if l.goods_asked]
+        if any(l.cancelled_quantity and l.missing_quantity for l in lines):
+            return 'exception'
+        received = any(l.received_quantity for l in self.lines)
+        if any(l.missing_quantity for l in lines):
+            return 'partial' if received else 'waiting'
+        return 'received' if received else 'none'
+
+    @classmethod
+    def _process_goods_states(cls, orders):
+        states, settled = defaultdict(list), defaultdict(list)
+        for order in orders:
+            state = order._get_receipt_state()
+            if order.receipt_state != state:
+                states[state].append(order)
+            goods_settled = order._goods_settled()
+            if order.goods_settled != goods_settled:
+                settled[goods_settled].append(order)
+        for state, s_orders in states.items():
+            cls.write(s_orders, {'receipt_state': state})
+            cls.log(s_orders, 'transition', f'receipt_state:{state}')
+        for goods_settled, s_orders in settled.items():
+            cls.write(s_orders, {'goods_settled': goods_settled})
+
+    @classmethod
+    def _process_state(cls, orders):
+        to_do, to_reopen = [], []
+        for order in orders:
+            if order.state == 'approved' and order._is_done():
+                to_do.append(order)
+            elif order.state == 'done' and not order._is_done():
+                to_reopen.append(order)
+        cls._do(to_do)
+        cls._reopen(to_reopen)
+
+    @classmethod
+    @Workflow.transition('done')
+    def _do(cls, orders):
+        pass
+
+    @classmethod
+    @Workflow.transition('approved')
+    def _reopen(cls, orders):
+        pass

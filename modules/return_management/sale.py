@@ -1,0 +1,409 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+from collections import defaultdict
+from decimal import Decimal
+
+from sql import Union
+from sql.aggregate import Max, Sum
+from sql.conditionals import Case
+from sql.operators import Concat
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, Workflow, fields
+from trytond.modules.product import round_price
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
+
+from .exceptions import ReturnableError
+
+
+def _date(value):
+    # SQLite does not convert the date of an expression
+    if isinstance(value, str):
+        value = dt.date.fromisoformat(value)
+    return value
+
+
+class Sale(metaclass=PoolMeta):
+    __name__ = 'sale.sale'
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('quotation')
+    def quote(cls, sales):
+        super().quote(sales)
+        cls.check_returned(sales)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('confirmed')
+    def confirm(cls, sales):
+        super().confirm(sales)
+        cls.set_return_policy(sales)
+        cls.check_returned(sales)
+
+    @classmethod
+    def set_return_policy(cls, sales):
+        "Keep the policy in force at the sale on its lines"
+        pool = Pool()
+        Line = pool.get('sale.line')
+        Policy = pool.get('return.policy')
+        policies = Policy.in_force(
+            {(s.company.id, s.sale_date) for s in sales})
+        lines = defaultdict(list)
+        for sale in sales:
+            policy = policies[sale.company.id, sale.sale_date]
+            if policy:
+                lines[policy].extend(
+                    l for l in sale.lines if l.type == 'line')
+        to_write = []
+        for policy, policy_lines in lines.items():
+            to_write.extend((policy_lines, {'return_policy': policy.id}))
+        if to_write:
+            Line.write(*to_write)
+
+    @classmethod
+    def check_returned(cls, sales):
+        "Check that return sales take back no more than was delivered"
+        pool = Pool()
+        Line = pool.get('sale.line')
+        origins = defaultdict(set)
+        for sale in sales:
+            if isinstance(sale.origin, cls):
+                origins[sale.origin].update(
+                    l.product for l in sale.lines
+                    if l.type == 'line' and l.product and l.quantity < 0)
+        lines = [
+            l for origin, products in origins.items() for l in origin.lines
+            if l.type == 'line' and l.product in products and l.quantity > 0]
+        if not lines:
+            return
+        Line.lock(sorted(lines, key=int))
+        returnable = Line.get_unreturned(lines)
+        for line in lines:
+            if returnable[line.id] < 0:
+                raise ReturnableError(gettext(
+                        'return_management.msg_sale_over_return',
+                        line=line.rec_name,
+                        sale=line.sale.rec_name))
+
+
+class Line(metaclass=PoolMeta):
+    __name__ = 'sale.line'
+
+    return_policy = fields.Many2One(
+        'return.policy', "Return Policy", readonly=True, ondelete='RESTRICT',
+        states={
+            'invisible': Eval('type') != 'line',
+            },
+        help="The policy in force when the sale was confirmed.")
+    return_lines = fields.One2Many(
+        'return.order.line', 'sale_line', "Return Lines", readonly=True)
+    returnable_quantity = fields.Function(fields.Float(
+            "Returnable", digits='unit',
+            states={
+                'invisible': Eval('type') != 'line',
+                },
+            help="What was delivered and is neither returned nor announced "
+            "on a return order, in the unit of the line."),
+        'get_returnable_quantity')
+
+    @classmethod
+    def copy(cls, lines, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('return_policy')
+        default.setdefault('return_lines')
+        return super().copy(lines, default=default)
+
+    @classmethod
+    def get_returnable_quantity(cls, lines, name):
+        return {
+            line_id: max(quantity, 0)
+            for line_id, quantity in cls.get_unreturned(lines).items()}
+
+    @classmethod
+    def get_unreturned(cls, lines):
+        """Map the id of lines to delivered − reserved − returned quantity
+
+        In the unit of the line; negative when more came back than went out.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        delivered = cls._get_delivered(lines)
+        returned = cls._get_returned(lines)
+        reserved = cls._get_reserved(lines)
+        given_back = cls._get_given_back(lines)
+        quantities = {}
+        for line in lines:
+            if line.type != 'line' or not line.unit:
+                quantities[line.id] = 0
+                continue
+            quantity = 0
+            if line.product and line.product.type != 'service':
+                quantity = Uom.compute_qty(
+                    line.product.default_uom,
+                    delivered[line.id] - returned[line.id],
+                    line.unit, round=False)
+            elif line.sale_state in {'processing', 'done'}:
+                quantity = line.quantity
+            quantities[line.id] = line.unit.round(
+                quantity - reserved[line.id] - given_back[line.id])
+        return quantities
+
+    @classmethod
+    def _get_delivered(cls, lines):
+        "Map the id of lines to what the customer has, in the default unit"
+        pool = Pool()
+        Location = pool.get('stock.location')
+        Move = pool.get('stock.move')
+        cursor = Transaction().connection.cursor()
+        line = cls.__table__()
+        move = Move.__table__()
+        from_location = Location.__table__()
+        to_location = Location.__table__()
+        quantity = Case(
+            (to_location.type == 'customer', move.internal_quantity),
+            else_=-move.internal_quantity)
+        delivered = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*line
+                .join(move, condition=(
+                        move.origin == Concat(cls.__name__ + ',', line.id))
+                    & (move.product == line.product))
+                .join(from_location,
+                    condition=move.from_location == from_location.id)
+                .join(to_location,
+                    condition=move.to_location == to_location.id)
+                .select(line.id, Sum(quantity),
+                    where=line.id.in_(list(map(int, sub_lines)))
+                    & (line.quantity > 0)
+                    & (move.state == 'done')
+                    & (from_location.type != to_location.type)
+                    & ((from_location.type == 'customer')
+                        | (to_location.type == 'customer')),
+                    group_by=line.id))
+            delivered.update(cursor)
+        return delivered
+
+    @classmethod
+    def _get_reserved(cls, lines):
+        """Map the id of lines to the quantity announced on return orders
+
+        Of open orders, and of done ones the goods that never come; in the
+        unit of the line.
+        """
+        pool = Pool()
+        Order = pool.get('return.order')
+        ReturnLine = pool.get('return.order.line')
+        cursor = Transaction().connection.cursor()
+        order = Order.__table__()
+        return_line = ReturnLine.__table__()
+        reserved = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*return_line
+                .join(order, condition=return_line.order == order.id)
+                .select(
+                    return_line.sale_line,
+                    Sum(return_line.quantity - return_line.closed_quantity),
+                    where=return_line.sale_line.in_(list(map(int, sub_lines)))
+                    & (order.state.in_(['submitted', 'reviewed', 'approved'])
+                        | ((order.state == 'done')
+                            & ~return_line.goods_expected)),
+                    group_by=return_line.sale_line))
+            reserved.update(cursor)
+        return reserved
+
+    @classmethod
+    def _get_returned(cls, lines):
+        """Map the id of lines to what return orders keep of the goods
+
+        What came in on done and rejected orders less what went back on any,
+        in the default unit of the product.
+        """
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Location = pool.get('stock.location')
+        Move = pool.get('stock.move')
+        Order = pool.get('return.order')
+        ReturnLine = pool.get('return.order.line')
+        cursor = Transaction().connection.cursor()
+        order = Order.__table__()
+        return_line = ReturnLine.__table__()
+        disposition = Disposition.__table__()
+        move = Move.__table__()
+        location = Location.__table__()
+        returned = defaultdict(float)
+        for sub_lines in grouped_slice(lines):
+            ids = list(map(int, sub_lines))
+            received = (return_line
+                .join(order, condition=return_line.order == order.id)
+                .join(move, condition=(move.origin == Concat(
+                            ReturnLine.__name__ + ',', return_line.id))
+                    & (move.product == return_line.product))
+                .join(location, condition=move.from_location == location.id)
+                .select(
+                    return_line.sale_line.as_('line'),
+                    move.internal_quantity.as_('quantity'),
+                    where=return_line.sale_line.in_(ids)
+                    & order.state.in_(['done', 'rejected'])
+                    & (move.state == 'done')
+                    & (location.type == 'customer')))
+            sent_back = (return_line
+                .join(disposition,
+                    condition=disposition.line == return_line.id)
+                .join(move, condition=move.origin == Concat(
+                        Disposition.__name__ + ',', disposition.id))
+                .join(location, condition=move.to_location == location.id)
+                .select(
+                    return_line.sale_line.as_('line'),
+                    (-move.internal_quantity).as_('quantity'),
+                    where=return_line.sale_line.in_(ids)
+                    & (move.state == 'done')
+                    & (location.type == 'customer')))
+            kept = Union(received, sent_back, all_=True)
+            cursor.execute(*kept.select(
+                    kept.line, Sum(kept.quantity), group_by=kept.line))
+            returned.update(cursor)
+        return returned
+
+    @classmethod
+    def _get_given_back(cls, lines):
+        """Map the id of lines to what return sales take back of them
+
+        The quantities of the quoted and later return sales are attributed to
+        the lines with the same product and unit, oldest first.
+        """
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        cursor = Transaction().connection.cursor()
+        sale = Sale.__table__()
+        line = cls.__table__()
+        given_back = defaultdict(float)
+        origins = list(dict.fromkeys(l.sale for l in lines))
+        negatives = defaultdict(float)
+        for sub_sales in grouped_slice(origins):
+            cursor.execute(*line
+                .join(sale, condition=line.sale == sale.id)
+                .select(
+                    sale.origin, line.product, line.unit,
+                    Sum(-line.quantity),
+                    where=sale.origin.in_(list(map(str, sub_sales)))
+                    & (line.quantity < 0)
+                    & sale.state.in_([
+                            'quotation', 'confirmed', 'processing', 'done']),
+                    group_by=[sale.origin, line.product, line.unit]))
+            for origin, product, unit, quantity in cursor:
+                negatives[origin, product, unit] = quantity
+        for origin in origins:
+            for origin_line in sorted(origin.lines, key=int):
+                if origin_line.type != 'line' or origin_line.quantity <= 0:
+                    continue
+                key = (
+                    str(origin),
+                    origin_line.product.id if origin_line.product else None,
+                    origin_line.unit.id if origin_line.unit else None)
+                quantity = min(negatives[key], origin_line.quantity)
+                given_back[origin_line.id] = quantity
+                negatives[key] -= quantity
+            for (name, product, unit), quantity in negatives.items():
+                if name == str(origin) and quantity > 0:
+                    last = max((
+                            l for l in origin.lines
+                            if l.type == 'line' and l.quantity > 0
+                            and l.product and l.product.id == product),
+                        key=int, default=None)
+                    if last:
+                        given_back[last.id] += quantity
+        return given_back
+
+    @classmethod
+    def get_return_dates(cls, lines):
+        """Map each line to the dates from which a return period may count
+
+        A dictionary of delivery, invoice and order; the last one of several,
+        None when it has not happened.  A service counts as delivered when it
+        is invoiced or else ordered.
+        """
+        deliveries = cls._get_delivery_dates(lines)
+        invoices = cls._get_invoice_dates(lines)
+        dates = {}
+        for line in lines:
+            order = line.sale.sale_date
+            invoice = invoices.get(line.id)
+            delivery = deliveries.get(line.id)
+            if not delivery and line.product and (
+                    line.product.type == 'service'):
+                delivery = invoice or order
+            dates[line] = {
+                'order': order,
+                'invoice': invoice,
+                'delivery': delivery,
+                }
+        return dates
+
+    @classmethod
+    def _get_delivery_dates(cls, lines):
+        pool = Pool()
+        Location = pool.get('stock.location')
+        Move = pool.get('stock.move')
+        cursor = Transaction().connection.cursor()
+        line = cls.__table__()
+        location = Location.__table__()
+        move = Move.__table__()
+        dates = {}
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*line
+                .join(move, condition=(
+                        move.origin == Concat(cls.__name__ + ',', line.id)))
+                .join(location, condition=move.to_location == location.id)
+                .select(line.id, Max(move.effective_date).as_('date'),
+                    where=line.id.in_(list(map(int, sub_lines)))
+                    & (move.state == 'done')
+                    & (location.type == 'customer'),
+                    group_by=line.id))
+            dates.update((id_, _date(date)) for id_, date in cursor)
+        return dates
+
+    @classmethod
+    def _get_invoice_dates(cls, lines):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        InvoiceLine = pool.get('account.invoice.line')
+        cursor = Transaction().connection.cursor()
+        line = cls.__table__()
+        invoice = Invoice.__table__()
+        invoice_line = InvoiceLine.__table__()
+        dates = {}
+        for sub_lines in grouped_slice(lines):
+            cursor.execute(*line
+                .join(invoice_line, condition=(
+                        invoice_line.origin
+                        == Concat(cls.__name__ + ',', line.id)))
+                .join(invoice, condition=invoice_line.invoice == invoice.id)
+                .select(line.id, Max(invoice.invoice_date).as_('date'),
+                    where=line.id.in_(list(map(int, sub_lines)))
+                    & invoice.state.in_(['posted', 'paid']),
+                    group_by=line.id))
+            dates.update((id_, _date(date)) for id_, date in cursor)
+        return dates
+
+    def get_delivered_cost(self):
+        """Return the average cost price of the delivered goods or None
+
+        Per default unit of the product, in the company's currency.
+        """
+        quantity = cost = Decimal(0)
+        for move in self.moves:
+            if (move.state == 'done'
+                    and move.product == self.product
+                    and move.to_location.type == 'customer'
+                    and move.cost_price is not None):
+                move_quantity = Decimal(str(move.internal_quantity))
+                quantity += move_quantity
+                cost += move.cost_price * move_quantity
+        if quantity:
+            return round_price(cost / quantity)

@@ -1,0 +1,282 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from collections import defaultdict
+from functools import wraps
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, Workflow, fields
+from trytond.model.exceptions import AccessError
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.transaction import Transaction, without_check_access
+
+from .exceptions import AreaError, ReceiptError
+
+
+def _area(string, help_):
+    return fields.Many2One(
+        'stock.location', string,
+        domain=[
+            ('type', '=', 'storage'),
+            ('parent', 'child_of', [Eval('id', -1)]),
+            ('parent', 'not child_of', [Eval('storage_location', -1)]),
+            ('id', '!=', Eval('storage_location', -1)),
+            ],
+        states={
+            'invisible': Eval('type') != 'warehouse',
+            },
+        help=help_)
+
+
+class Location(metaclass=PoolMeta):
+    __name__ = 'stock.location'
+
+    return_location = _area(
+        "Returns",
+        "Where returned sound goods wait for a decision; "
+        "outside the storage zone.")
+    quarantine_location = _area(
+        "Quarantine",
+        "Where goods returned for their quality are kept apart; "
+        "outside the storage zone.")
+    resale_location = _area(
+        "Resale",
+        "Where returned goods wait to be sold as such; "
+        "outside the storage zone.")
+
+    def get_return_area(self, name):
+        """Return the area of the warehouse
+
+        name is the field that holds it.  There is no other place for the
+        goods: a missing area is an error.
+        """
+        area = getattr(self, name)
+        if not area:
+            raise AreaError(gettext(
+                    'return_management.msg_area_missing',
+                    **self.__names__(name, self)))
+        return area
+
+
+def process_return(func):
+    "Process the return orders of the moves after func"
+    @wraps(func)
+    def wrapper(cls, moves):
+        pool = Pool()
+        Order = pool.get('return.order')
+        with without_check_access():
+            orders = list(dict.fromkeys(filter(None, (
+                            m.return_order for m in cls.browse(moves)))))
+        func(cls, moves)
+        Order._queue_process(orders)
+    return wrapper
+
+
+class Move(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    @classmethod
+    def _get_origin(cls):
+        return super()._get_origin() + [
+            'return.order.line', 'return.disposition']
+
+    @property
+    def return_line(self):
+        "The return order line that the goods belong to"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Line = pool.get('return.order.line')
+        if isinstance(self.origin, Line):
+            return self.origin
+        elif isinstance(self.origin, Disposition):
+            return self.origin.line
+        elif isinstance(self.origin, self.__class__):
+            return self.origin.return_line
+
+    @property
+    def return_order(self):
+        line = self.return_line
+        return line.order if line else None
+
+    @property
+    def is_return_receipt(self):
+        "Whether the move brings goods of a return in"
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        return (
+            isinstance(self.origin, Line)
+            and self.from_location.type == 'customer')
+
+    @property
+    def is_return_to_customer(self):
+        "Whether the move brings goods of a return back to the customer"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        return (
+            isinstance(self.origin, Disposition)
+            and self.to_location.type == 'customer')
+
+    @property
+    def origin_name(self):
+        name = super().origin_name
+        if order := self.return_order:
+            name = order.rec_name
+        return name
+
+    def get_cost_price(self, product_cost_price=None):
+        cost_price = self._get_return_cost()
+        if cost_price is not None:
+            product_cost_price = cost_price
+        return super().get_cost_price(product_cost_price=product_cost_price)
+
+    def _get_return_cost(self):
+        "Return the cost that goods of a return carry, or None"
+        if self.is_return_receipt:
+            return self.origin.get_original_cost()
+        elif self.is_return_to_customer:
+            return self.origin.line.get_received_cost()
+
+    def _do(self):
+        cost_price, to_save = super()._do()
+        if self.is_return_receipt:
+            direction = 'in'
+        elif self.is_return_to_customer:
+            direction = 'out'
+        else:
+            return cost_price, to_save
+        self.cost_price = self._get_return_cost()
+        if self.cost_price is not None:
+            cost_price_method = self.product.get_multivalue(
+                'cost_price_method', **self._cost_price_pattern)
+            if cost_price_method != 'fixed':
+                cost_price = self._compute_product_cost_price(direction)
+        return cost_price, to_save
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('done')
+    @process_return
+    def do(cls, moves):
+        super().do(moves)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    @process_return
+    def cancel(cls, moves):
+        for move in moves:
+            # The account entries of a done move stay
+            if move.state == 'done' and move.return_order:
+                raise AccessError(gettext(
+                        'return_management.msg_move_cancel_done',
+                        move=move.rec_name,
+                        order=move.return_order.rec_name))
+        super().cancel(moves)
+
+    @classmethod
+    @process_return
+    def delete(cls, moves):
+        super().delete(moves)
+
+
+class Move_Continental(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    def _get_account_stock_move_lines(self, type_):
+        lines = super()._get_account_stock_move_lines(type_)
+        if self.is_return_to_customer:
+            # The receipt was booked there and no invoice follows
+            for line in lines:
+                if line.account == self.product.account_stock_out_used:
+                    line.account = self.product.account_stock_in_used
+        return lines
+
+
+class ShipmentOutReturn(metaclass=PoolMeta):
+    __name__ = 'stock.shipment.out.return'
+
+    return_orders = fields.Function(
+        fields.Many2Many('return.order', None, None, "Return Orders"),
+        'get_return_orders', searcher='search_return_orders')
+
+    def get_return_orders(self, name):
+        return list(dict.fromkeys(
+                m.return_order.id for m in self.moves if m.return_order))
+
+    @classmethod
+    def search_return_orders(cls, name, clause):
+        nested = clause[0][len(name):]
+        if not nested:
+            nested = '.rec_name' if isinstance(clause[2], str) else '.id'
+        return [('moves.origin.order' + nested, *clause[1:3],
+                'return.order.line', *clause[3:])]
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('received')
+    def receive(cls, shipments):
+        cls._check_return_receipt(shipments)
+        super().receive(shipments)
+
+    @classmethod
+    def _check_return_receipt(cls, shipments):
+        "Check that a known person receives no more than was announced"
+        pool = Pool()
+        Order = pool.get('return.order')
+        Uom = pool.get('product.uom')
+        quantities = defaultdict(float)
+        for shipment in shipments:
+            for move in shipment.incoming_moves:
+                if move.is_return_receipt and move.state != 'cancelled':
+                    Order._get_employee(shipment.company)
+                    if move.product == move.origin.product:
+                        quantities[move.origin] += Uom.compute_qty(
+                            move.unit, move.quantity, move.origin.unit)
+        for line, quantity in quantities.items():
+            if line.unit.round(quantity - line.missing_quantity) > 0:
+                raise ReceiptError(gettext(
+                        'return_management.msg_line_over_receipt',
+                        line=line.rec_name,
+                        order=line.order.rec_name))
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, shipments):
+        if not Transaction().context.get('return_order_cancel'):
+            cls._count_cancelled(shipments, 1)
+        super().cancel(shipments)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('draft')
+    def draft(cls, shipments):
+        for shipment in shipments:
+            if shipment.state == 'received' and shipment.return_orders:
+                raise AccessError(gettext(
+                        'return_management.msg_shipment_draft_received',
+                        shipment=shipment.rec_name))
+        cls._count_cancelled(
+            [s for s in shipments if s.state == 'cancelled'], -1)
+        super().draft(shipments)
+
+    @classmethod
+    def _count_cancelled(cls, shipments, sign):
+        "Count what is not asked for any more on the return order lines"
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Order = pool.get('return.order')
+        Uom = pool.get('product.uom')
+        lines = {}
+        for shipment in shipments:
+            for move in shipment.incoming_moves:
+                if move.is_return_receipt and move.state != 'done':
+                    line = lines.setdefault(move.origin.id, move.origin)
+                    quantity = Uom.compute_qty(
+                        move.unit, move.quantity, line.unit)
+                    line.cancelled_quantity = max(0, line.unit.round(
+                            line.cancelled_quantity + sign * quantity))
+        Line.save(lines.values())
+        Order._queue_process(
+            list(dict.fromkeys(l.order for l in lines.values())))

@@ -1,0 +1,77 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+
+from trytond.modules.company.tests import (
+    CompanyTestMixin, PartyCompanyCheckEraseMixin)
+from trytond.modules.party.tests import PartyCheckReplaceMixin
+from trytond.pool import Pool
+from trytond.tests.test_tryton import ModuleTestCase, with_transaction
+
+
+class ReturnManagementTestCase(
+        PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin, CompanyTestMixin,
+        ModuleTestCase):
+    "Test Return Management module"
+    module = 'return_management'
+
+    @with_transaction()
+    def test_policy_last_date(self):
+        "Test the last date of the period of a policy line"
+        pool = Pool()
+        Line = pool.get('return.policy.line')
+
+        for period, start, last in [
+                (0, dt.date(2024, 1, 1), dt.date(2024, 1, 1)),
+                (7, dt.date(2024, 1, 3), dt.date(2024, 1, 10)),
+                (7, dt.date(2024, 2, 23), dt.date(2024, 3, 1)),
+                (7, dt.date(2023, 2, 23), dt.date(2023, 3, 2)),
+                (15, dt.date(2024, 12, 20), dt.date(2025, 1, 4)),
+                ]:
+            with self.subTest(period=period, start=start):
+                self.assertEqual(Line(period=period).last_date(start), last)
+
+    @with_transaction()
+    def test_policy_in_force(self):
+        "Test the version of the policy in force"
+        pool = Pool()
+        Policy = pool.get('return.policy')
+        Policy.delete(Policy.search([]))
+        first, second = Policy.create([
+                {
+                    'name': "First",
+                    'company': None,
+                    'start_date': dt.date(2024, 1, 1),
+                    },
+                {
+                    'name': "Second",
+                    'company': None,
+                    'start_date': dt.date(2024, 7, 1),
+                    },
+                ])
+        in_force = {
+            (1, dt.date(2023, 12, 31)): None,
+            (1, dt.date(2024, 1, 1)): first,
+            (1, dt.date(2024, 6, 30)): first,
+            (1, dt.date(2024, 7, 1)): second,
+            }
+        self.assertEqual(Policy.in_force(in_force.keys()), in_force)
+
+    @with_transaction()
+    def test_default_policy(self):
+        "Test the periods of the policy that ships"
+        pool = Pool()
+        Policy = pool.get('return.policy')
+        policy, = Policy.search([])
+        self.assertEqual(
+            {l.reason_category: l.period for l in policy.lines}, {
+                'quality': 15,
+                'logistics': 15,
+                'sales': 15,
+                'demand': 7,
+                'other': 7,
+                })
+
+
+del ModuleTestCase
