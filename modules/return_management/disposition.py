@@ -165,7 +165,8 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         Lang = pool.get('ir.lang')
         lang = Lang.get()
         return '%s %s' % (
-            lang.format_number_symbol(self.quantity, self.unit),
+            lang.format_number_symbol(
+                self.quantity, self.unit, digits=self.unit.digits),
             self.line.rec_name)
 
     @classmethod

@@ -236,7 +236,9 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     def default_cancelled_quantity(cls):
         return 0
 
-    @fields.depends('sale_line', 'product', methods=['on_change_product'])
+    @fields.depends(
+        'sale_line', '_parent_sale_line.product', '_parent_sale_line.unit',
+        '_parent_sale_line.unit_price', methods=['on_change_product'])
     def on_change_sale_line(self):
         if self.sale_line:
             for name, value in self._get_sale_values(self.sale_line).items():
@@ -266,7 +268,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         Move = pool.get('stock.move')
         return product.type in Move.get_product_types()
 
-    @fields.depends('sale_line')
+    @fields.depends('sale_line', '_parent_sale_line.id')
     def on_change_with_matched(self, name=None):
         return bool(self.sale_line)
 
@@ -571,9 +573,11 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                         'return_management.msg_line_over_return',
                         line=sale_line.rec_name,
                         quantity=lang.format_number_symbol(
-                            quantity, sale_line.unit),
+                            quantity, sale_line.unit,
+                            digits=sale_line.unit.digits),
                         returnable=lang.format_number_symbol(
-                            returnable, sale_line.unit)))
+                            returnable, sale_line.unit,
+                            digits=sale_line.unit.digits)))
 
     @classmethod
     def set_policy(cls, lines):

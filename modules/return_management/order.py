@@ -926,7 +926,7 @@ class Order(
         Move = pool.get('stock.move')
         Shipment = pool.get('stock.shipment.out.return')
 
-        to_save, to_drop, shipments = [], [], {}
+        to_save, to_drop, shipments, created = [], [], [], []
         for order in orders:
             new_moves = defaultdict(list)
             for line in order.lines:
@@ -940,14 +940,14 @@ class Order(
                 shipment = order._get_draft_shipment(party, area)
                 if not shipment:
                     shipment = order._get_shipment(party, area)
+                    created.append((order, shipment))
                 shipment.moves = [*getattr(shipment, 'moves', []), *moves]
-                shipments[shipment] = order
+                shipments.append(shipment)
         Move.save(to_save)
         cls._drop_receipts(to_drop)
-        created = [s for s in shipments if not s.id or s.id < 0]
-        Shipment.save(list(shipments))
-        for shipment in created:
-            shipments[shipment].copy_resources_to(shipment)
+        Shipment.save(shipments)
+        for order, shipment in created:
+            order.copy_resources_to(shipment)
 
     @classmethod
     def _drop_receipts(cls, moves):

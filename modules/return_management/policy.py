@@ -100,6 +100,7 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
             ('order', "Order"),
             ], "Counted from", required=True,
         help="The date from which the period counts.")
+    period_from_string = period_from.translated('period_from')
     fee_rate = fields.Numeric(
         "Restocking Fee", digits=(5, 4), required=True,
         domain=[

@@ -1,2 +1,6 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
+
+from .test_module import PartyCheckReplaceMixin
+
+__all__ = ['PartyCheckReplaceMixin']

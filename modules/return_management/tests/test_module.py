@@ -3,11 +3,36 @@
 
 import datetime as dt
 
+from trytond.model import ModelSQL, fields
 from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
-from trytond.modules.party.tests import PartyCheckReplaceMixin
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
+
+
+class PartyCheckReplaceMixin:
+    "Test that a party is replaced wherever the module refers to it"
+
+    @with_transaction()
+    def test_party_replace_fields(self):
+        "Test the fields of the module to replace"
+        pool = Pool()
+        Replace = pool.get('party.replace', type='wizard')
+        replaced = set(Replace.fields_to_replace())
+        for _, Model in pool.iterobject():
+            if not issubclass(Model, ModelSQL) or callable(Model.table_query):
+                continue
+            if not any(
+                    c.__module__.startswith(
+                        f'trytond.modules.{self.module}.')
+                    for c in Model.__mro__):
+                continue
+            for name, field in Model._fields.items():
+                if (isinstance(field, fields.Many2One)
+                        and field.model_name == 'party.party'
+                        and Model.__name__.startswith('return.')):
+                    with self.subTest(model=Model.__name__, field=name):
+                        self.assertIn((Model.__name__, name), replaced)
 
 
 class ReturnManagementTestCase(

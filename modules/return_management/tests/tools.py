@@ -1,0 +1,294 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+"""Builders of the scenarios, in proteus."""
+
+from decimal import Decimal
+
+from proteus import Model, config
+from trytond.modules.account.tests.tools import (
+    create_chart, create_fiscalyear, create_tax, get_accounts)
+from trytond.modules.account_invoice.tests.tools import create_payment_term
+from trytond.modules.company.tests.tools import create_company, get_company
+from trytond.tests import test_tryton
+from trytond.tests.tools import _get_config, activate_modules
+
+__all__ = [
+    'activate', 'create_areas', 'create_customer', 'create_product',
+    'create_return', 'create_user', 'deliver', 'do_internal', 'get_area',
+    'get_reason', 'get_warehouse', 'process', 'receive', 'send', 'stock']
+
+
+def activate(*modules, method=None):
+    """Activate modules in a database with a company ready to trade
+
+    method is the stock accounting method of the fiscal year.
+    """
+    name = '-'.join(modules) + '--company' + (method or '')
+    if test_tryton.restore_db_cache(name):
+        cfg = _get_config()
+        User = Model.get('res.user')
+        cfg._context = User.get_preferences(True, {})
+        return cfg
+    cfg = activate_modules(list(modules))
+    set_up(method)
+    test_tryton.backup_db_cache(name)
+    return cfg
+
+
+def set_up(method=None):
+    "Make the company, its books, an employee and the areas"
+    create_company()
+    company = get_company()
+    create_employee(Model.get('res.user')(config.get_config().user))
+    create_chart(company)
+    create_books(company, method)
+    create_categories(company)
+    payment_term = create_payment_term()
+    payment_term.save()
+    create_areas(get_warehouse())
+
+
+def create_books(company, method=None):
+    "Make the fiscal year with its own sequence for credit notes"
+    Sequence = Model.get('ir.sequence.strict')
+    SequenceType = Model.get('ir.sequence.type')
+    fiscalyear = create_fiscalyear(company)
+    type_, = SequenceType.find([('name', '=', "Invoice")], limit=1)
+    sequences = []
+    for name in ["Invoice", "Credit Note"]:
+        sequence = Sequence(
+            name=name, sequence_type=type_, company=company,
+            prefix=''.join(w[0] for w in name.split()) + '-')
+        sequence.save()
+        sequences.append(sequence)
+    invoice, credit_note = sequences
+    invoice_sequence, = fiscalyear.invoice_sequences
+    invoice_sequence.out_invoice_sequence = invoice
+    invoice_sequence.in_invoice_sequence = invoice
+    invoice_sequence.out_credit_note_sequence = credit_note
+    invoice_sequence.in_credit_note_sequence = credit_note
+    if method:
+        AccountConfiguration = Model.get('account.configuration')
+        Journal = Model.get('account.journal')
+        fiscalyear.account_stock_method = method
+        stock_journal, = Journal.find([('code', '=', 'STO')])
+        configuration = AccountConfiguration(1)
+        configuration.stock_journal = stock_journal
+        configuration.save()
+    fiscalyear.click('create_period')
+
+
+def create_categories(company):
+    "Make the account categories with and without tax"
+    Category = Model.get('product.category')
+    accounts = get_accounts(company)
+    tax = create_tax(Decimal('.10'))
+    tax.save()
+    for name, taxes in [("Taxed", [tax]), ("Untaxed", [])]:
+        category = Category(name=name, accounting=True)
+        category.account_revenue = accounts['revenue']
+        category.account_expense = accounts['expense']
+        for field in ['stock', 'stock_in', 'stock_out', 'cogs']:
+            if 'account_' + field in Category._fields:
+                setattr(category, 'account_' + field, accounts.get(field))
+        for tax in taxes:
+            category.customer_taxes.append(tax)
+        category.save()
+
+
+def create_employee(user, name="Employee"):
+    Employee = Model.get('company.employee')
+    Party = Model.get('party.party')
+    party = Party(name=name)
+    party.save()
+    employee = Employee(party=party, company=get_company())
+    employee.save()
+    user.employees.append(employee)
+    user.employee = employee
+    user.save()
+    cfg = config.get_config()
+    if cfg.user == user.id:
+        cfg._context = type(user).get_preferences(True, {})
+    return employee
+
+
+def create_user(name, *groups):
+    """Make a user with an employee
+
+    groups are the XML ids of its groups; the module is return_management when
+    none is given.
+    """
+    Company = Model.get('company.company')
+    Group = Model.get('res.group')
+    ModelData = Model.get('ir.model.data')
+    User = Model.get('res.user')
+    user = User(name=name, login=name.lower())
+    company, = Company.find()
+    user.companies.append(company)
+    user.company = company
+    for group in groups:
+        module, _, fs_id = group.rpartition('.')
+        user.groups.append(Group(ModelData.get_id(
+                    module or 'return_management', fs_id, config.get_config(
+                    ).context)))
+    user.save()
+    create_employee(user, name)
+    return user
+
+
+def get_warehouse():
+    Location = Model.get('stock.location')
+    warehouse, = Location.find([('type', '=', 'warehouse')])
+    return warehouse
+
+
+def create_areas(warehouse):
+    "Make the areas for returned goods outside the storage zone"
+    Location = Model.get('stock.location')
+    for name in ["Return", "Quarantine", "Resale"]:
+        area = Location(name=name, type='storage', parent=warehouse)
+        area.save()
+        setattr(warehouse, name.lower() + '_location', area)
+    warehouse.save()
+
+
+def get_area(name):
+    return getattr(get_warehouse(), name + '_location')
+
+
+def create_customer(name="Customer"):
+    Party = Model.get('party.party')
+    PaymentTerm = Model.get('account.invoice.payment_term')
+    payment_term, = PaymentTerm.find([], limit=1)
+    customer = Party(name=name, customer_payment_term=payment_term)
+    customer.save()
+    return customer
+
+
+def create_product(
+        name="Product", list_price=Decimal('10'), cost_price=Decimal('8'),
+        type='goods', category="Untaxed", cost_price_method='average'):
+    Category = Model.get('product.category')
+    Template = Model.get('product.template')
+    Uom = Model.get('product.uom')
+    unit, = Uom.find([('name', '=', "Unit")])
+    category, = Category.find([('name', '=', category)])
+    template = Template(
+        name=name, type=type, default_uom=unit, salable=True,
+        list_price=list_price, account_category=category)
+    if type != 'service':
+        template.cost_price_method = cost_price_method
+    template.save()
+    product, = template.products
+    product.cost_price = cost_price
+    product.save()
+    return product
+
+
+def stock(product, quantity, cost_price=None):
+    "Bring the quantity of the product into the storage zone"
+    Location = Model.get('stock.location')
+    Move = Model.get('stock.move')
+    supplier, = Location.find([('code', '=', 'SUP')])
+    move = Move(
+        product=product, quantity=quantity, from_location=supplier,
+        to_location=get_warehouse().storage_location,
+        unit_price=product.cost_price if cost_price is None else cost_price,
+        currency=get_company().currency)
+    move.click('do')
+
+
+def deliver(customer, *lines, post=True, date=None):
+    """Sell, ship and invoice
+
+    lines are (product, quantity) or (product, quantity, unit price).
+    """
+    Sale = Model.get('sale.sale')
+    sale = Sale(party=customer)
+    if date:
+        sale.sale_date = date
+    for product, quantity, *price in lines:
+        line = sale.lines.new()
+        line.product = product
+        line.quantity = quantity
+        if price:
+            line.unit_price, = price
+    sale.click('quote')
+    sale.click('confirm')
+    for shipment in sale.shipments:
+        if date:
+            shipment.effective_date = date
+            shipment.save()
+        send(shipment)
+    if post:
+        for invoice in sale.invoices:
+            if date:
+                invoice.invoice_date = date
+                invoice.save()
+            invoice.click('post')
+    sale.reload()
+    return sale
+
+
+def send(shipment):
+    "Let the warehouse send a customer shipment"
+    shipment.click('assign_try')
+    shipment.click('pick')
+    shipment.click('pack')
+    shipment.click('done')
+
+
+def receive(shipment):
+    "Let the warehouse receive a return shipment and put it away"
+    shipment.click('receive')
+    if shipment.state == 'received':
+        shipment.click('done')
+
+
+def do_internal(shipment):
+    "Let the warehouse post an internal shipment"
+    shipment.click('assign_try')
+    shipment.click('done')
+
+
+def get_reason(category='other'):
+    Reason = Model.get('return.reason')
+    reason, = Reason.find([
+            ('category', '=', category),
+            ('parent', '=', None),
+            ])
+    return reason
+
+
+def create_return(sale, *lines, reason=None, state='approved'):
+    """Make a return of sale lines and drive it to the state
+
+    lines are (number of the sale line from zero, quantity); all delivered
+    goods when there is none.
+    """
+    Order = Model.get('return.order')
+    reason = reason or get_reason()
+    order = Order(party=sale.party)
+    for index, quantity in lines or [
+            (i, l.quantity) for i, l in enumerate(sale.lines)]:
+        line = order.lines.new()
+        line.sale_line = sale.lines[index]
+        line.quantity = quantity
+        line.reason = reason
+    order.save()
+    for button, result in [
+            ('submit', 'submitted'),
+            ('review', 'reviewed'),
+            ('approve', 'approved')]:
+        if state != 'draft':
+            order.click(button)
+        if state == result:
+            break
+    return order
+
+
+def process(order):
+    "Do what the task queue does when something happened to the return"
+    order.click('process')
+    order.reload()
+    return order
