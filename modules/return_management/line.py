@@ -548,7 +548,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     def _check_unsigned(cls, lines, stage):
         for order in dict.fromkeys(l.order for l in lines):
             if any(o.round == order.round and o.stage == stage
-                    for o in order.opinions):
+                    and o.decision == 'agree' for o in order.opinions):
                 raise AccessError(gettext(
                         'return_management.msg_order_signed',
                         order=order.rec_name))

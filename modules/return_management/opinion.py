@@ -6,7 +6,7 @@ from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
 from trytond.pyson import Eval
-from trytond.transaction import without_check_access
+from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 STAGES = [
@@ -27,7 +27,14 @@ REFUSALS = [
 
 
 class _Immutable:
+    "What only a signature creates and nothing changes"
     __slots__ = ()
+
+    @classmethod
+    def create(cls, vlist):
+        if Transaction().check_access:
+            raise AccessError(gettext('return_management.msg_opinion_create'))
+        return super().create(vlist)
 
     @classmethod
     def write(cls, *args):

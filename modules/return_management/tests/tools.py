@@ -15,7 +15,8 @@ from trytond.tests.tools import _get_config, activate_modules
 __all__ = [
     'activate', 'create_areas', 'create_customer', 'create_product',
     'create_return', 'create_user', 'deliver', 'do_internal', 'get_area',
-    'get_reason', 'get_warehouse', 'process', 'receive', 'send', 'stock']
+    'get_reason', 'get_stock_accounts', 'get_warehouse', 'receive', 'send',
+    'stock']
 
 
 def activate(*modules, method=None):
@@ -82,18 +83,39 @@ def create_categories(company):
     "Make the account categories with and without tax"
     Category = Model.get('product.category')
     accounts = get_accounts(company)
+    if 'account_stock' in Category._fields:
+        accounts.update(get_stock_accounts())
     tax = create_tax(Decimal('.10'))
     tax.save()
     for name, taxes in [("Taxed", [tax]), ("Untaxed", [])]:
         category = Category(name=name, accounting=True)
         category.account_revenue = accounts['revenue']
         category.account_expense = accounts['expense']
-        for field in ['stock', 'stock_in', 'stock_out', 'cogs']:
-            if 'account_' + field in Category._fields:
-                setattr(category, 'account_' + field, accounts.get(field))
+        for kind in ['stock', 'stock_in', 'stock_out', 'cogs']:
+            if 'account_' + kind in Category._fields:
+                setattr(category, 'account_' + kind, accounts[kind])
         for tax in taxes:
             category.customer_taxes.append(tax)
         category.save()
+
+
+def get_stock_accounts():
+    "Return the accounts of stock accounting, made when they are missing"
+    Account = Model.get('account.account')
+    accounts = {}
+    accounts['stock'], = Account.find([('name', '=', "Stock")])
+    accounts['stock_in'], = Account.find([
+            ('name', '=', "Stock Expense"),
+            ])
+    for kind, origin in [
+            ('stock_out', accounts['stock_in']),
+            ('cogs', get_accounts()['expense'])]:
+        name = kind.replace('_', ' ').title()
+        try:
+            accounts[kind], = Account.find([('name', '=', name)])
+        except ValueError:
+            accounts[kind], = origin.duplicate(default={'name': name})
+    return accounts
 
 
 def create_employee(user, name="Employee"):
@@ -128,9 +150,11 @@ def create_user(name, *groups):
     user.company = company
     for group in groups:
         module, _, fs_id = group.rpartition('.')
-        user.groups.append(Group(ModelData.get_id(
-                    module or 'return_management', fs_id, config.get_config(
-                    ).context)))
+        data, = ModelData.find([
+                ('module', '=', module or 'return_management'),
+                ('fs_id', '=', fs_id),
+                ])
+        user.groups.append(Group(data.db_id))
     user.save()
     create_employee(user, name)
     return user
@@ -286,9 +310,3 @@ def create_return(sale, *lines, reason=None, state='approved'):
             break
     return order
 
-
-def process(order):
-    "Do what the task queue does when something happened to the return"
-    order.click('process')
-    order.reload()
-    return order
