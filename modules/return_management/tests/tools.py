@@ -222,13 +222,14 @@ def stock(product, quantity, cost_price=None):
     move.click('do')
 
 
-def deliver(customer, *lines, post=True, date=None):
+def deliver(customer, *lines, post=True, date=None, **values):
     """Sell, ship and invoice
 
-    lines are (product, quantity) or (product, quantity, unit price).
+    lines are (product, quantity) or (product, quantity, unit price), values
+    those of the sale.
     """
     Sale = Model.get('sale.sale')
-    sale = Sale(party=customer)
+    sale = Sale(party=customer, **values)
     if date:
         sale.sale_date = date
     for product, quantity, *price in lines:
