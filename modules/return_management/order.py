@@ -171,7 +171,7 @@ class Order(
             ], "Receipt State", required=True, readonly=True, sort=False)
 
     told_channel = fields.Selection(
-        [(None, "")] + CHANNELS, "Told by", sort=False,
+        [(None, "")] + CHANNELS, "Told through", sort=False,
         states={
             'invisible': Eval('state') != 'rejected',
             'readonly': Bool(Eval('told_at')),
@@ -202,6 +202,7 @@ class Order(
 
     @classmethod
     def __setup__(cls):
+        cls.told_by.states['invisible'] = Eval('state') != 'rejected'
         cls.number.search_unaccented = False
         cls.reference.search_unaccented = False
         cls.tracking_number.search_unaccented = False
