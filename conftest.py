@@ -49,7 +49,7 @@ def pytest_configure(config):
 def _start_postgresql(config):
     server = subprocess.Popen([
             sys.executable, ROOT / 'tests' / 'postgresql.py',
-            templates.CACHE, templates.STANDARD, templates.CONTENT],
+            templates.CACHE, *templates.KEYS],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         start_new_session=True)
 
@@ -92,7 +92,9 @@ def pytest_collect_file(file_path, parent):
 
 def pytest_collection_modifyitems(config, items):
     other, = set(BACKENDS) - {config.option.backend}
-    items[:] = [item for item in items if not item.get_closest_marker(other)]
+    elsewhere = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
 
 
 def pytest_runtest_teardown(item):
@@ -115,10 +117,14 @@ class ScenarioFile(pytest.File):
         # As trytond.tests.test_tryton.load_doc_tests
         config = self.path.with_suffix('.json')
         configs = json.loads(config.read_text()) if config.exists() else [{}]
-        for i, globs in enumerate(configs):
-            name = self.path.stem + (f'-{i}' if i else '')
+        for globs in configs:
+            parameters = '-'.join([*map(str, globs.values()), backend])
             yield Scenario.from_parent(
-                self, name=f'{name}[{backend}]', globs=globs)
+                self, name=f'{self.path.stem}[{parameters}]', globs=globs)
+
+
+class ScenarioFailure(Exception):
+    pass
 
 
 class Scenario(pytest.Item):
@@ -143,18 +149,22 @@ class Scenario(pytest.Item):
         finally:
             doctest_teardown(test)
         if runner.failures:
-            pytest.fail(''.join(output), pytrace=False)
+            raise ScenarioFailure(''.join(output))
+
+    def repr_failure(self, excinfo):
+        if isinstance(excinfo.value, ScenarioFailure):
+            return str(excinfo.value)
+        excinfo.traceback = excinfo.traceback.cut(path=__file__)
+        return super().repr_failure(excinfo)
 
     def reportinfo(self):
         return self.path, 0, self.name
 
 
 @pytest.fixture
-def activate_modules():
-    """Activate modules in a fresh database, as in a scenario:
-    activate_modules(['return_refund']) returns the proteus config"""
+def database():
+    "Name of the database that a test may activate modules in, then dropped"
     templates.install()
-    from trytond.tests.test_tryton import doctest_teardown
-    from trytond.tests.tools import activate_modules
-    yield activate_modules
+    from trytond.tests.test_tryton import DB_NAME, doctest_teardown
+    yield DB_NAME
     doctest_teardown(None)

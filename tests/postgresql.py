@@ -77,12 +77,21 @@ def create(programs, data, archive):
             **ACCOUNT)
 
 
-def save(programs, data, archive):
+def save(programs, data, archive, since):
     # Nobody needs the log of what was done
     run(programs / 'pg_resetwal', '-D', data, **ACCOUNT)
     new = archive.with_suffix(f'.{os.getpid()}')
     run('tar', '-cf', new, '-C', data, '.')
-    new.rename(archive)
+    # Another run may have ended meanwhile: the one that made more is kept.
+    size = archive.stat().st_size if modified(archive) != since else 0
+    if new.stat().st_size > size:
+        new.rename(archive)
+    else:
+        new.unlink()
+
+
+def modified(path):
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 @contextmanager
@@ -139,6 +148,7 @@ def main(cache, *keys):
     with temporary_directory() as directory, \
             temporary_directory(memory if roomy else directory) as data:
         programs = install(directory)
+        since = modified(archive)
         create(programs, data, archive)
         with serve(programs, data, directory) as cursor:
             drop(cursor, [
@@ -150,7 +160,7 @@ def main(cache, *keys):
             drop(cursor, databases(cursor, template=False))
             changed = databases(cursor, template=True) != templates
         if changed:
-            save(programs, data, archive)
+            save(programs, data, archive, since)
 
 
 if __name__ == '__main__':

@@ -5,12 +5,14 @@
 Activating sale, stock and account takes a minute, so what it gives is kept:
 for SQLite as files under .cache, for PostgreSQL as template databases.
 A database of standard modules is good as long as their versions, one with
-modules of ours as long as the content of those: after a change only ours are
-activated again, on top of the standard ones.
+modules of ours as long as the content of those, one that is set up for a day.
+So after a change only ours are activated again, on top of the standard ones.
 """
+import datetime as dt
 import fcntl
 import hashlib
 import os
+from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -42,12 +44,19 @@ def _own_key():
 
 STANDARD = _standard_key()
 CONTENT = _own_key()
+SETUP = _digest(CONTENT, dt.date.today())
+KEYS = STANDARD, CONTENT, SETUP
 _locks = {}
 
 
 def _template(name):
     modules, _, setup = name.partition('--')
-    key = CONTENT if setup or OWN & set(modules.split('-')) else STANDARD
+    if setup:
+        key = SETUP
+    elif OWN & set(modules.split('-')):
+        key = CONTENT
+    else:
+        key = STANDARD
     return f'{key}-{_digest(name)}'
 
 
@@ -161,7 +170,10 @@ def _create(name, template, is_template=False):
 
 def install():
     "Put the cache behind trytond's test tools"
-    # Not sooner than a test needs it: a broken module fails tests, not pytest
+    # Not sooner than a test needs it: a broken module fails tests, not pytest.
+    # And first by ourselves, as trytond hides what is wrong with a module.
+    for module in OWN:
+        import_module(f'trytond.modules.{module}')
     from trytond.tests import test_tryton, tools
     for function in [restore_db_cache, backup_db_cache]:
         for module in [test_tryton, tools]:
@@ -169,9 +181,8 @@ def install():
 
 
 def clean():
-    "Remove what was made from other versions and other content"
+    "Remove what was made from other versions, other content or another day"
     CACHE.mkdir(exist_ok=True)
-    for path in CACHE.glob('*-*.*'):
-        if (path.suffix in {'.lock', '.sqlite'}
-                and not path.name.startswith((STANDARD, CONTENT))):
+    for path in CACHE.glob('?' * 16 + '-*'):
+        if not path.name.startswith(KEYS):
             path.unlink()

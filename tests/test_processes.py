@@ -5,24 +5,23 @@ import time
 import pytest
 from proteus import Model
 
+from trytond.pool import Pool
+from trytond.tests.test_tryton import with_transaction
+from trytond.tests.tools import activate_modules
+
 from .processes import race
 
 pytestmark = pytest.mark.postgresql
 
 
+@with_transaction()
 def lock(party_id):
-    from trytond.pool import Pool
-    from trytond.tests.test_tryton import with_transaction
-
-    @with_transaction()
-    def _lock():
-        Pool().get('party.party')(party_id).lock()
-        time.sleep(2)
-        return True
-    return _lock()
+    Pool().get('party.party')(party_id).lock()
+    time.sleep(2)
+    return True
 
 
-def test_race(activate_modules):
+def test_race(database):
     "Test that only one of two processes gets the lock"
     activate_modules('party')
     party = Model.get('party.party')(name="Contended")

@@ -325,10 +325,10 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
             shipment = grouped[0]._get_shipment()
             shipment.moves = [d._get_move(shipment) for d in grouped]
             shipments[shipment.__name__].append(shipment)
-        for name, shipments in shipments.items():
+        for name, m_shipments in shipments.items():
             Shipment = pool.get(name)
-            Shipment.save(shipments)
-            Shipment.wait(shipments)
+            Shipment.save(m_shipments)
+            Shipment.wait(m_shipments)
 
     def _get_shipment_key(self):
         "Return what dispositions of one shipment have in common"

@@ -324,15 +324,14 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         decided = cls._get_decided(lines)
         quantities = {n: {} for n in names}
         for line in lines:
-            def convert(quantity):
-                return Uom.compute_qty(
-                    line.product.default_uom, quantity, line.unit)
             values = {
-                'received_quantity': convert(received[line.id]),
-                'sent_back_quantity': convert(sent_back[line.id]),
-                'accepted_quantity': decided[line.id, True],
-                'rejected_quantity': decided[line.id, False],
-                }
+                name: Uom.compute_qty(
+                    line.product.default_uom, quantity, line.unit)
+                for name, quantity in [
+                    ('received_quantity', received[line.id]),
+                    ('sent_back_quantity', sent_back[line.id])]}
+            values['accepted_quantity'] = decided[line.id, True]
+            values['rejected_quantity'] = decided[line.id, False]
             values['missing_quantity'] = (
                 line.quantity - line.closed_quantity
                 - values['received_quantity']) if line.expects_goods else 0

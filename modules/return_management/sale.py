@@ -282,7 +282,6 @@ class Line(metaclass=PoolMeta):
         cursor = Transaction().connection.cursor()
         sale = Sale.__table__()
         line = cls.__table__()
-        given_back = defaultdict(float)
         origins = list(dict.fromkeys(l.sale for l in lines))
         negatives = defaultdict(float)
         for sub_sales in grouped_slice(origins):
@@ -298,26 +297,24 @@ class Line(metaclass=PoolMeta):
                     group_by=[sale.origin, line.product, line.unit]))
             for origin, product, unit, quantity in cursor:
                 negatives[origin, product, unit] = quantity
+
+        given_back = defaultdict(float)
         for origin in origins:
+            last = {}
             for origin_line in sorted(origin.lines, key=int):
                 if origin_line.type != 'line' or origin_line.quantity <= 0:
                     continue
                 key = (
                     str(origin),
-                    origin_line.product.id if origin_line.product else None,
-                    origin_line.unit.id if origin_line.unit else None)
+                    getattr(origin_line.product, 'id', None),
+                    getattr(origin_line.unit, 'id', None))
                 quantity = min(negatives[key], origin_line.quantity)
-                given_back[origin_line.id] = quantity
+                given_back[origin_line.id] += quantity
                 negatives[key] -= quantity
-            for (name, product, unit), quantity in negatives.items():
-                if name == str(origin) and quantity > 0:
-                    last = max((
-                            l for l in origin.lines
-                            if l.type == 'line' and l.quantity > 0
-                            and l.product and l.product.id == product),
-                        key=int, default=None)
-                    if last:
-                        given_back[last.id] += quantity
+                last[key] = origin_line
+            # More than was sold must show as such
+            for key, origin_line in last.items():
+                given_back[origin_line.id] += negatives[key]
         return given_back
 
     @classmethod

@@ -3,8 +3,17 @@
 
 from trytond.pool import Pool
 
+from . import disposition, line, order, quality
+
 __all__ = ['register']
 
 
 def register():
-    Pool.register(module='return_quality', type_='model')
+    Pool.register(
+        disposition.Disposition,
+        line.Line,
+        order.Order,
+        quality.Control,
+        quality.Inspection,
+        quality.InspectionMove,
+        module='return_quality', type_='model')

@@ -1,0 +1,17 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from trytond.exceptions import UserError
+from trytond.model.exceptions import ValidationError
+
+
+class InspectionRequiredError(UserError):
+    pass
+
+
+class InspectionDispositionError(UserError):
+    pass
+
+
+class InspectionQuantityError(ValidationError):
+    pass
