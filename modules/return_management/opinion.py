@@ -178,13 +178,12 @@ class Reject(Wizard):
             }
 
     def transition_reject(self):
-        quantities = {
-            l.line: l.quantity for l in self.start.lines if l.quantity}
+        quantities = {l.line: l.quantity for l in self.start.lines}
         # The access is checked on the wizard
         with without_check_access():
             self.model.refuse(
                 [self.record], self.start.stage, self.start.reason,
-                self.start.text, quantities or None)
+                self.start.text, quantities)
         return 'end'
 
 

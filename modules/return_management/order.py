@@ -790,7 +790,13 @@ class Order(
         if quantities is None:
             quantities = {
                 l: l.open_quantity for o in orders for l in o.lines}
+        quantities = {l: q for l, q in quantities.items() if q}
         Line.check_refused(quantities)
+        for order in orders:
+            if not any(l.order == order for l in quantities):
+                raise RequiredValidationError(gettext(
+                        'return_management.msg_order_refuse_nothing',
+                        order=order.rec_name))
         opinions = []
         for order in orders:
             employee = cls._get_employee(order.company)
