@@ -2,11 +2,11 @@
 # of this repository contains the full copyright notices and license terms.
 "Make a database, activate the modules and act in it as one of its users"
 import logging
-from contextlib import contextmanager
+import warnings
+from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from trytond.config import config
+from trytond.config import config, parse_uri
 
 __all__ = ['MODULES', 'Database', 'DatabaseError']
 
@@ -29,8 +29,8 @@ class Database:
         self.folder = Path(folder)
         self.contexts = {}
         if uri:
-            parts = urlsplit(uri)
-            if parts.scheme != 'postgresql' or not parts.netloc:
+            parts = parse_uri(uri)
+            if parts.scheme != 'postgresql':
                 raise DatabaseError(
                     f"--database: \"{uri}\" is no URI like "
                     f"postgresql://USER@HOST:PORT/NAME")
@@ -67,22 +67,24 @@ class Database:
             from psycopg2.extensions import quote_ident
         except ImportError:
             raise DatabaseError("psycopg2 is missing: install psycopg2-binary")
+        def connect(name):
+            connection = psycopg2.connect(
+                parse_uri(self.uri)._replace(path=f'/{name}').geturl())
+            connection.autocommit = True
+            return closing(connection)
+
         try:
-            connection = psycopg2.connect(self.uri + 'postgres')
-        except psycopg2.Error as error:
-            raise DatabaseError(f"{self.uri}: {str(error).strip()}")
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
+            with connect('postgres') as connection, \
+                    connection.cursor() as cursor:
                 name = quote_ident(self.name, cursor)
                 cursor.execute(
                     'SELECT shobj_description(oid, %s) FROM pg_database '
                     'WHERE datname = %s', ('pg_database', self.name))
                 found = cursor.fetchone()
                 if found:
-                    if found[0] != MARK:
+                    if found[0] != MARK and not self._is_empty(connect):
                         raise DatabaseError(
-                            f"the database {self.name} is not the demo's: "
+                            f"--database: {self.name} is not the demo's own, "
                             f"choose another name")
                     cursor.execute(f'DROP DATABASE {name}')
                 cursor.execute(
@@ -90,9 +92,15 @@ class Database:
                     f"ENCODING 'UTF8'")
                 cursor.execute(f'COMMENT ON DATABASE {name} IS %s', (MARK,))
         except psycopg2.Error as error:
-            raise DatabaseError(f"{self.uri}: {str(error).strip()}")
-        finally:
-            connection.close()
+            message = ' '.join(str(error).split())
+            raise DatabaseError(f"--database: {message}")
+
+    def _is_empty(self, connect):
+        with connect(self.name) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                'SELECT count(*) FROM information_schema.tables '
+                'WHERE table_schema = current_schema()')
+            return cursor.fetchone() == (0,)
 
     def activate(self, modules, progress):
         "Activate the modules, calling progress(done, total, name)"
@@ -100,14 +108,22 @@ class Database:
         from trytond.pool import Pool
 
         backend.Database(self.name).connect().init()
-        Pool.start()
-        self.pool = Pool(self.name)
-        with _follow_modules(modules, progress):
-            self.pool.init(
-                update=modules, lang=['en'], activatedeps=True)
+        with warnings.catch_warnings():
+            # About old crypt functions and what SQLite can not alter
+            warnings.simplefilter('ignore')
+            Pool.start()
+            # Some of what has been imported asks to show them always
+            warnings.simplefilter('ignore')
+            self.pool = Pool(self.name)
+            with _follow_modules(modules, progress):
+                self.pool.init(
+                    update=modules, lang=['en'], activatedeps=True)
 
-    def run(self, func, *args, user=0, **context):
-        "Call func in a transaction of its own, then what it has queued"
+    def run(self, func, *args, user=0, queue=True, **context):
+        """Call func in a transaction of its own, then what it has queued
+
+        queue: False forgets what it has queued
+        """
         from trytond.transaction import Transaction, TransactionError
         from trytond.worker import run_task
 
@@ -126,6 +142,10 @@ class Database:
                 except BaseException:
                     transaction.tasks.clear()
                     raise
+                if not queue:
+                    Queue = self.pool.get('ir.queue')
+                    Queue.delete(Queue.browse(transaction.tasks))
+                    transaction.tasks.clear()
                 transaction.commit()
             while transaction.tasks:
                 run_task(self.pool, transaction.tasks.pop())

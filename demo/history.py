@@ -13,7 +13,7 @@ from .book import is_goods
 
 __all__ = ['History']
 
-# Shipments cost time with the square of how many are handled at once
+# Small, as shipments cost time with the square of how many there are
 BATCH = 5
 
 
@@ -36,18 +36,24 @@ class History:
 
     def load(self):
         "Load order by order, yielding how many orders are loaded"
-        for func in [
-                self._create_parties, self._create_products, self._supply]:
-            self._run(func)
+        self._run(self._create_parties)
+        self._run(self._create_products)
+        self._run(self._supply)
         orders = iter(self.orders.items())
         while batch := dict(islice(orders, BATCH)):
-            for func in [self._sell, self._ship, self._invoice, self._pay]:
+            self.sales.update(self._run(self._sell, batch))
+            self._run(self._process, batch)
+            for order in batch:
+                self._run(self._ship, [order])
+            for func in [self._invoice, self._pay, self._process]:
                 self._run(func, batch)
             yield len(self.sales)
 
     def _run(self, func, *args):
+        # Each document would be processed and printed many times
         return self.database.run(
-            func, *args, company=self.database.company, _skip_warnings=True)
+            func, *args, queue=False, company=self.database.company,
+            _skip_warnings=True)
 
     @property
     def _rows(self):
@@ -141,30 +147,30 @@ class History:
 
     def _sell(self, orders):
         pool = Pool()
+        ModelData = pool.get('ir.model.data')
         PaymentTerm = pool.get('account.invoice.payment_term')
         Location = pool.get('stock.location')
         Party = pool.get('party.party')
-        Product = pool.get('product.product')
         Sale = pool.get('sale.sale')
+        Tax = pool.get('account.tax')
 
+        parties = [self.parties[customer] for _, customer in orders]
         addresses = {
-            p.id: p.addresses[0].id
-            for p in Party.browse(self.parties.values())}
-        products = {
-            p.id: p for p in Product.browse(self.products.values())}
+            p.id: p.addresses[0].id for p in Party.browse(parties)}
+        tax, = Tax.search([])
+        taxes = [('add', [tax.id])] if self.taxed else []
+        unit = ModelData.get_id('product', 'uom_unit')
         term, = PaymentTerm.search([])
         warehouse, = Location.search([('type', '=', 'warehouse')])
 
         def get_line(row):
-            product = products[self.products[row.code]]
-            taxes = [t.id for t in product.customer_taxes_used]
             return {
-                'product': product.id,
+                'product': self.products[row.code],
                 'description': row.description or None,
                 'quantity': row.quantity,
-                'unit': product.default_uom.id,
+                'unit': unit,
                 'unit_price': row.price,
-                'taxes': [('add', taxes)],
+                'taxes': taxes,
                 }
 
         def get_sale(rows):
@@ -181,12 +187,18 @@ class History:
                 'lines': [('create', [get_line(r) for r in rows])],
                 }
         sales = Sale.create([get_sale(r) for r in orders.values()])
-        for sale, (key, rows) in zip(sales, orders.items()):
-            self.sales[key] = sale.id
+        for sale, rows in zip(sales, orders.values()):
             for line, row in zip(sale.lines, rows):
                 self.sale_lines[row.line] = line.id
         Sale.quote(sales)
         Sale.confirm(sales)
+        return dict(zip(orders, map(int, sales)))
+
+    def _process(self, orders):
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+
+        Sale.process(self._get_sales(orders))
 
     def _ship(self, orders):
         pool = Pool()
@@ -201,7 +213,7 @@ class History:
         Shipment.assign_try(shipments)
         Shipment.pick(shipments)
         Shipment.pack(shipments)
-        Shipment.do(shipments)
+        Shipment.done(shipments)
 
     def _invoice(self, orders):
         pool = Pool()
@@ -217,12 +229,16 @@ class History:
         Invoice.post(invoices)
 
     def _pay(self, orders):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+
         invoices = defaultdict(list)
         for sale, rows in zip(self._get_sales(orders), orders.values()):
             invoices[get_means(rows)].extend(
                 i for i in sale.invoices if i.state == 'posted')
         self._pay_card(invoices['card'])
         self._pay_cash(invoices['cash'])
+        Invoice.process(sum(invoices.values(), []))
 
     def _pay_card(self, invoices):
         pool = Pool()
