@@ -3,8 +3,50 @@
 
 from trytond.pool import Pool
 
+from . import (
+    account, configuration, line, method, order, party, payment, refund, sale)
+
 __all__ = ['register']
 
 
 def register():
-    Pool.register(module='return_refund', type_='model')
+    Pool.register(
+        configuration.Configuration,
+        configuration.ConfigurationSequence,
+        configuration.ConfigurationAccount,
+        method.Method,
+        refund.Refund,
+        line.Line,
+        line.LineTax,
+        order.Order,
+        order.Line,
+        order.Disposition,
+        sale.Line,
+        account.Invoice,
+        account.InvoiceReturnOrigin,
+        account.InvoiceLine,
+        account.MoveLine,
+        account.Reconciliation,
+        payment.Payment,
+        module='return_refund', type_='model')
+    Pool.register(
+        refund.Refund_Clearing,
+        module='return_refund', type_='model',
+        depends=['account_payment_clearing'])
+    Pool.register(
+        refund.Refund_Quality,
+        module='return_refund', type_='model',
+        depends=['return_quality'])
+    Pool.register(
+        account.InvoiceLine_AngloSaxon,
+        module='return_refund', type_='model',
+        depends=['account_stock_anglo_saxon'])
+    Pool.register(
+        account.InvoiceLine_Complaint,
+        sale.Line_Complaint,
+        module='return_refund', type_='model',
+        depends=['sale_complaint'])
+    Pool.register(
+        party.Replace,
+        party.Erase,
+        module='return_refund', type_='wizard')

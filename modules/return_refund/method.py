@@ -1,0 +1,161 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+from collections import defaultdict
+
+from trytond.i18n import gettext
+from trytond.model import (
+    Check, DeactivableMixin, Index, ModelSQL, ModelView, fields,
+    sequence_ordered)
+from trytond.pool import Pool
+from trytond.pyson import Bool, Eval
+from trytond.transaction import Transaction
+
+from .exceptions import MethodError
+
+
+class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
+    "Return Refund Method"
+    __name__ = 'return.refund.method'
+
+    name = fields.Char("Name", required=True, translate=True)
+    company = fields.Many2One('company.company', "Company", required=True)
+    kind = fields.Selection([
+            ('cash', "Cash"),
+            ('bank', "Bank Transfer"),
+            ('card', "Bank Card"),
+            ('epayment', "E-Payment"),
+            ], "Kind", required=True, sort=False,
+        help="The way in which the money goes back to the customer.")
+    payment_journal = fields.Many2One(
+        'account.payment.journal', "Payment Journal", ondelete='RESTRICT',
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            ],
+        states={
+            'invisible': Eval('kind') == 'cash',
+            'required': Eval('kind').in_(['card', 'epayment']),
+            'readonly': Bool(Eval('payment_method')),
+            },
+        help="A payment is made with this journal; "
+        "it is also the journal that the customer paid with.")
+    payment_method = fields.Many2One(
+        'account.invoice.payment.method', "Invoice Payment Method",
+        ondelete='RESTRICT',
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            ],
+        states={
+            'invisible': Eval('kind').in_(['card', 'epayment']),
+            'required': Eval('kind') == 'cash',
+            'readonly': Bool(Eval('payment_journal')),
+            },
+        help="The credit note is paid at once with this method; "
+        "it is also the method that the customer paid with.")
+    days = fields.Integer(
+        "Days", required=True,
+        domain=[
+            ('days', '>=', 0),
+            ],
+        help="The number of calendar days after the approval of the refund "
+        "within which the customer must have the money.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_constraints += [
+            ('days_positive', Check(t, t.days >= 0),
+                'return_refund.msg_method_days_positive'),
+            ]
+        cls._sql_indexes.update({
+                Index(t, (t.payment_journal, Index.Range())),
+                Index(t, (t.payment_method, Index.Range())),
+                })
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+    @classmethod
+    def default_days(cls):
+        return 7
+
+    @fields.depends('kind', 'payment_journal', 'payment_method')
+    def on_change_kind(self):
+        if self.kind == 'cash':
+            self.payment_journal = None
+        elif self.kind in {'card', 'epayment'}:
+            self.payment_method = None
+
+    @classmethod
+    def validate_fields(cls, methods, field_names):
+        super().validate_fields(methods, field_names)
+        if field_names & {'kind', 'payment_journal', 'payment_method'}:
+            for method in methods:
+                if bool(method.payment_journal) == bool(method.payment_method):
+                    raise MethodError(gettext(
+                            'return_refund.msg_method_one_way',
+                            method=method.rec_name))
+
+    def get_due_date(self, date):
+        "Return the date by which a refund approved on date must be paid"
+        return date + dt.timedelta(days=self.days)
+
+    def check_currency(self, refund):
+        "Check that the method can pay in the currency of the refund"
+        if (self.payment_journal
+                and self.payment_journal.currency != refund.currency):
+            raise MethodError(gettext(
+                    'return_refund.msg_method_currency',
+                    method=self.rec_name,
+                    refund=refund.rec_name,
+                    currency=refund.currency.rec_name))
+
+    @classmethod
+    def find(cls, invoices):
+        """Map each invoice to the method by which it was paid, or None
+
+        When it was paid in several ways it is the one that most of the money
+        came by, and of equal ones the first in sequence.
+        """
+        methods = cls.search([
+                ('company', 'in', list({i.company.id for i in invoices})),
+                ])
+        found = {}
+        for invoice in invoices:
+            amounts = defaultdict(int)
+            for line, amount in invoice.get_money_lines():
+                for method in methods:
+                    if (method.company == invoice.company
+                            and method._match_money(line, invoice)):
+                        amounts[method] += amount
+                        break
+            found[invoice] = max(
+                (m for m in methods if m in amounts),
+                key=amounts.get, default=None)
+        return found
+
+    def _match_money(self, line, invoice):
+        "Test if the money of the account move line came by the method"
+        pool = Pool()
+        Payment = pool.get('account.payment')
+        move = line.move
+        if self.payment_journal:
+            if isinstance(move.origin, Payment):
+                payments = [move.origin]
+            elif move.journal.type == 'statement':
+                payments = [
+                    p for l in invoice.lines_to_pay for p in l.payments
+                    if p.state == 'succeeded']
+            else:
+                payments = []
+            return any(p.journal == self.payment_journal for p in payments)
+        accounts = {
+            self.payment_method.debit_account,
+            self.payment_method.credit_account}
+        return (
+            not isinstance(move.origin, Payment)
+            and move.journal == self.payment_method.journal
+            and any(l.account in accounts for l in move.lines))

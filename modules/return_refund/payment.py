@@ -1,0 +1,96 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from functools import wraps
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, Workflow
+from trytond.pool import Pool, PoolMeta
+from trytond.transaction import without_check_access
+
+from .exceptions import PaymentError
+
+
+def process_refund(func):
+    "Process the refunds of the payments after func"
+    @wraps(func)
+    def wrapper(cls, payments, *args, **kwargs):
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        with without_check_access():
+            refunds = Refund.browse(sorted({
+                        p.origin.id for p in cls.browse(payments)
+                        if isinstance(p.origin, Refund)}))
+        result = func(cls, payments, *args, **kwargs)
+        Refund._queue_process(refunds)
+        return result
+    return wrapper
+
+
+class Payment(metaclass=PoolMeta):
+    __name__ = 'account.payment'
+
+    @classmethod
+    def _get_origin(cls):
+        return super()._get_origin() + ['return.refund']
+
+    @classmethod
+    def copy(cls, payments, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('origin')
+        return super().copy(payments, default=default)
+
+    @classmethod
+    def validate_fields(cls, payments, field_names):
+        super().validate_fields(payments, field_names)
+        if field_names & {'origin', 'state', 'line'}:
+            cls.check_refund(payments)
+
+    @classmethod
+    def check_refund(cls, payments):
+        "Check that no refund is paid twice"
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        for payment in payments:
+            refund = payment.origin
+            if isinstance(refund, Refund) and payment.state != 'failed':
+                for other in refund.payments:
+                    if other != payment and other.state != 'failed':
+                        raise PaymentError(gettext(
+                                'return_refund.msg_payment_twice',
+                                payment=payment.rec_name,
+                                other=other.rec_name,
+                                refund=refund.rec_name))
+
+    @classmethod
+    def delete(cls, payments):
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        with without_check_access():
+            refunds = [
+                p.origin for p in cls.browse(payments)
+                if isinstance(p.origin, Refund) and p.origin.payment == p]
+        super().delete(payments)
+        with without_check_access():
+            Refund.payment_deleted(refunds)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('processing')
+    @process_refund
+    def proceed(cls, payments):
+        super().proceed(payments)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('succeeded')
+    @process_refund
+    def succeed(cls, payments):
+        super().succeed(payments)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('failed')
+    @process_refund
+    def fail(cls, payments):
+        super().fail(payments)

@@ -1,0 +1,965 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from collections import defaultdict
+from decimal import Decimal
+from itertools import groupby
+
+from sql.functions import CharLength
+
+from trytond.i18n import gettext
+from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
+from trytond.model.exceptions import AccessError
+from trytond.modules.company.model import (
+    employee_field, reset_employee, set_employee)
+from trytond.modules.currency.fields import Monetary
+from trytond.modules.return_management.model import GuardedMixin
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval, If
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
+
+from .exceptions import (
+    ApproveError, CreditedError, CreditedWarning, ReceivedError,
+    RefundedError, SeparationError)
+
+
+class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
+    "Return Refund"
+    __name__ = 'return.refund'
+    _rec_name = 'number'
+
+    _states = {
+        'readonly': ~Eval('state').in_(['draft', 'failed']),
+        }
+
+    number = fields.Char(
+        "Number", readonly=True,
+        help="Set from the sequence when the refund is prepared.")
+    company = fields.Many2One(
+        'company.company', "Company", required=True, readonly=True)
+    return_order = fields.Many2One(
+        'return.order', "Return Order", required=True, readonly=True,
+        ondelete='RESTRICT')
+    party = fields.Many2One(
+        'party.party', "Customer", required=True, readonly=True,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who gets the credit note: the customer of the invoice.")
+    invoice = fields.Many2One(
+        'account.invoice', "Invoice", readonly=True, ondelete='RESTRICT',
+        help="The invoice whose goods are refunded.\n"
+        "Empty for goodwill on goods without a sale.")
+    currency = fields.Many2One(
+        'currency.currency', "Currency", required=True, readonly=True)
+    lines = fields.One2Many(
+        'return.refund.line', 'refund', "Lines", readonly=True)
+    untaxed_amount = Monetary(
+        "Untaxed", currency='currency', digits='currency', readonly=True,
+        help="What the customer gets back without tax, fees deducted.")
+    tax_amount = Monetary(
+        "Tax", currency='currency', digits='currency', readonly=True,
+        help="The tax given back, as charged on the invoice.")
+    amount = Monetary(
+        "Amount", currency='currency', digits='currency', readonly=True,
+        help="What the customer gets back, tax included; "
+        "computed when the refund is prepared.")
+    found_method = fields.Many2One(
+        'return.refund.method', "Paid by", readonly=True,
+        ondelete='RESTRICT',
+        help="The method by which most of the money for the invoice came.")
+    method = fields.Many2One(
+        'return.refund.method', "Method", ondelete='RESTRICT',
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            ],
+        states=_states,
+        help="How money goes back to the customer; "
+        "not used for what is set against an unpaid invoice.")
+    method_reason = fields.Char(
+        "Reason", states={
+            'readonly': _states['readonly'],
+            'required': (
+                (Eval('method', -1) != Eval('found_method', -1))
+                & ~Eval('state').in_(['draft', 'cancelled'])),
+            'invisible': (
+                (Eval('method', -1) == Eval('found_method', -1))
+                & ~Eval('method_reason')),
+            },
+        help="Why the money does not go back the way it came.")
+    due_date = fields.Date(
+        "Due Date", readonly=True,
+        help="When the customer must have the money: the days of the method "
+        "counted from the approval.")
+    credit_note = fields.Many2One(
+        'account.invoice', "Credit Note", readonly=True, ondelete='RESTRICT')
+    payment = fields.Many2One(
+        'account.payment', "Payment", readonly=True, ondelete='SET NULL',
+        help="The payment on its way to the customer.")
+    payments = fields.One2Many(
+        'account.payment', 'origin', "Payments", readonly=True,
+        help="All attempts to pay, the failed ones too.")
+    failure = fields.Text(
+        "Failure", readonly=True,
+        states={
+            'invisible': ~Eval('failure'),
+            },
+        help="Why the money could not be paid.")
+    approved_by = employee_field(
+        "Approved by",
+        states=['approved', 'posted', 'paid', 'settled', 'failed'])
+    cancelled_by = employee_field("Cancelled by", states=['cancelled'])
+    state = fields.Selection([
+            ('draft', "Draft"),
+            ('approved', "Approved"),
+            ('posted', "Posted"),
+            ('paid', "Paid"),
+            ('settled', "Settled"),
+            ('failed', "Failed"),
+            ('cancelled', "Cancelled"),
+            ], "State", required=True, readonly=True, sort=False,
+        help="Posted: the credit note is posted and waits for its payment.\n"
+        "Paid: money has gone back and is reconciled.\n"
+        "Settled: set against the invoice, no money moved.")
+
+    @classmethod
+    def __setup__(cls):
+        cls.number.search_unaccented = False
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.update({
+                Index(t, (t.return_order, Index.Range())),
+                Index(t, (t.invoice, Index.Range())),
+                Index(t, (t.credit_note, Index.Range())),
+                Index(t, (t.party, Index.Range())),
+                Index(t, (t.number, Index.Similarity())),
+                Index(
+                    t, (t.state, Index.Equality()),
+                    where=t.state.in_(
+                        ['draft', 'approved', 'posted', 'failed'])),
+                })
+        cls._order = [('number', 'DESC'), ('id', 'DESC')]
+        cls._transitions |= {
+            ('draft', 'approved'),
+            ('draft', 'cancelled'),
+            ('cancelled', 'draft'),
+            ('approved', 'posted'),
+            ('approved', 'settled'),
+            ('posted', 'paid'),
+            ('posted', 'settled'),
+            ('posted', 'failed'),
+            ('failed', 'posted'),
+            ('failed', 'paid'),
+            ('failed', 'settled'),
+            ('paid', 'posted'),
+            ('paid', 'settled'),
+            ('paid', 'failed'),
+            ('settled', 'posted'),
+            ('settled', 'paid'),
+            ('settled', 'failed'),
+            }
+        cls._buttons.update({
+                'approve': {
+                    'invisible': Eval('state') != 'draft',
+                    'depends': ['state'],
+                    },
+                'cancel': {
+                    'invisible': Eval('state') != 'draft',
+                    'depends': ['state'],
+                    },
+                'draft': {
+                    'invisible': Eval('state') != 'cancelled',
+                    'depends': ['state'],
+                    },
+                'process': {
+                    'invisible': ~Eval('state').in_(['approved', 'posted']),
+                    'icon': 'tryton-refresh',
+                    'depends': ['state'],
+                    },
+                'retry': {
+                    'invisible': Eval('state') != 'failed',
+                    'depends': ['state'],
+                    },
+                })
+
+    @classmethod
+    def order_number(cls, tables):
+        table, _ = tables[None]
+        return [CharLength(table.number), table.number]
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+    @classmethod
+    def default_state(cls):
+        return 'draft'
+
+    @fields.depends('method', 'found_method', 'method_reason')
+    def on_change_method(self):
+        if self.method == self.found_method:
+            self.method_reason = None
+
+    @property
+    def is_granted(self):
+        return self.state not in {'draft', 'cancelled'}
+
+    def get_rec_name(self, name):
+        return self.number or '(%s)' % self.id
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('/tree', 'visual',
+                If(Eval('state') == 'cancelled', 'muted',
+                    If(Eval('state') == 'failed', 'danger', ''))),
+            ]
+
+    _guarded_fields = {
+        'number', 'company', 'return_order', 'party', 'invoice', 'currency',
+        'lines', 'untaxed_amount', 'tax_amount', 'amount', 'found_method',
+        'due_date', 'credit_note', 'payment', 'payments', 'failure',
+        'approved_by', 'cancelled_by', 'state'}
+
+    @classmethod
+    def create(cls, vlist):
+        pool = Pool()
+        Configuration = pool.get('return.configuration')
+        config = Configuration(1)
+        vlist = [v.copy() for v in vlist]
+        for values in vlist:
+            if values.get('number') is None:
+                company = values.get('company', cls.default_company())
+                values['number'] = config.get_multivalue(
+                    'return_refund_sequence', company=company).get()
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for refunds, values in zip(actions, actions):
+            if {'method', 'method_reason'} & set(values):
+                for refund in refunds:
+                    if refund.state not in {'draft', 'failed'}:
+                        raise AccessError(gettext(
+                                'return_refund.msg_refund_modify',
+                                refund=refund.rec_name))
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, refunds):
+        for refund in refunds:
+            if refund.state != 'draft':
+                raise AccessError(gettext(
+                        'return_refund.msg_refund_delete',
+                        refund=refund.rec_name))
+        super().delete(refunds)
+
+    @classmethod
+    def copy(cls, refunds, default=None):
+        raise AccessError(gettext('return_refund.msg_refund_copy'))
+
+    @classmethod
+    def _queue_process(cls, refunds):
+        if refunds:
+            transaction = Transaction()
+            with transaction.set_context(
+                    queue_batch=transaction.context.get('queue_batch', True)):
+                cls.__queue__.process(refunds)
+
+    @classmethod
+    def prepare(cls, orders):
+        """Keep one draft refund per order and invoice
+
+        For what is refundable and neither granted nor declined.  What is not
+        invoiced yet waits.
+        """
+        pool = Pool()
+        InvoiceLine = pool.get('account.invoice.line')
+        Line = pool.get('return.refund.line')
+        Method = pool.get('return.refund.method')
+        drafts, wanted = {}, {}
+        for order in orders:
+            for refund in order.refunds:
+                if refund.state == 'draft':
+                    drafts[order, refund.invoice] = refund
+            for line in order.lines:
+                quantity = line.unit.round(
+                    line.refundable_quantity - line._get_pending_quantity()
+                    - line.granted_quantity - line.declined_quantity)
+                if quantity > 0:
+                    wanted[line] = quantity
+        if not drafts and not wanted:
+            return
+        originals = {
+            l: l.sale_line._get_posted_invoice_lines() if l.sale_line else []
+            for l in wanted}
+        invoice_lines = InvoiceLine.browse(sorted({
+                    il.id for ils in originals.values() for il in ils}))
+        InvoiceLine.lock_credited(invoice_lines)
+        used = Line.get_used(invoice_lines, list(wanted), drafts.values())
+        credited = cls._get_foreign_credits(invoice_lines)
+        taxes = {}
+        for invoice in {il.invoice for il in invoice_lines}:
+            taxes.update(invoice.get_line_taxes())
+
+        lines = defaultdict(list)
+        for return_line, quantity in wanted.items():
+            order = return_line.order
+            for invoice_line, part in Line.split(
+                    return_line, quantity, originals[return_line], used):
+                invoice = invoice_line.invoice if invoice_line else None
+                goods = Line.get_goods(
+                    return_line, invoice_line, part,
+                    taxes.get(invoice_line, {}),
+                    used[invoice_line or return_line],
+                    credited[invoice_line])
+                lines[order, invoice].append(goods)
+                used[invoice_line or return_line].add(goods)
+                fee = Line.get_fee(return_line, invoice_line, goods, used)
+                if fee:
+                    lines[order, invoice].append(fee)
+
+        to_delete = [r for k, r in drafts.items() if k not in lines]
+        to_save, old, new = [], [], []
+        for (order, invoice), r_lines in lines.items():
+            refund = drafts.get((order, invoice))
+            if not refund:
+                refund = cls._get_refund(order, invoice)
+                new.append(refund)
+            elif [l.figures for l in refund.lines] == [
+                    l.figures for l in r_lines]:
+                continue
+            else:
+                old.extend(refund.lines)
+            refund._set_lines(r_lines)
+            to_save.append(refund)
+        methods = Method.find(list({r.invoice for r in new if r.invoice}))
+        for refund in new:
+            refund.found_method = refund.method = methods.get(refund.invoice)
+        Line.delete(old)
+        cls.save(to_save)
+        cls.delete(to_delete)
+
+    @classmethod
+    def _get_foreign_credits(cls, invoice_lines):
+        "Map each line to what was credited of it without refund"
+        pool = Pool()
+        InvoiceLine = pool.get('account.invoice.line')
+        credited = defaultdict(Decimal)
+        for line, credits in InvoiceLine.get_credits(invoice_lines).items():
+            for document, amount in credits.items():
+                if (document.__name__ != cls.__name__
+                        and not document.return_refunds):
+                    credited[line] += amount
+        return credited
+
+    @classmethod
+    def _get_refund(cls, order, invoice):
+        return cls(
+            company=order.company,
+            return_order=order,
+            party=invoice.party if invoice else order.party,
+            invoice=invoice,
+            currency=invoice.currency if invoice else order.currency,
+            state='draft')
+
+    def _set_lines(self, lines):
+        self.lines = lines
+        self.untaxed_amount = sum((l.amount for l in lines), Decimal(0))
+        self.tax_amount = sum((l.tax_amount for l in lines), Decimal(0))
+        self.amount = self.untaxed_amount + self.tax_amount
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('approved')
+    @set_employee('approved_by')
+    def approve(cls, refunds):
+        pool = Pool()
+        Date = pool.get('ir.date')
+        cls._lock(refunds)
+        refunds = cls.browse(refunds)
+        for refund in refunds:
+            refund.check_separation()
+            refund.check_refundable()
+        cls.check_credited(refunds)
+        cls.check_received(refunds)
+        cls.check_unattributed(refunds)
+        for company, c_refunds in groupby(refunds, lambda r: r.company):
+            with Transaction().set_context(company=company.id):
+                today = Date.today()
+            for refund in c_refunds:
+                refund.check_method()
+                refund.due_date = (
+                    refund.method.get_due_date(today) if refund.method
+                    else today)
+        cls.save(refunds)
+        cls._queue_process(refunds)
+
+    @classmethod
+    def _lock(cls, refunds):
+        pool = Pool()
+        InvoiceLine = pool.get('account.invoice.line')
+        cls.lock(refunds)
+        InvoiceLine.lock_credited([
+                l.invoice_line for r in refunds for l in r.lines
+                if l.invoice_line])
+
+    def check_separation(self):
+        "Check that who handled the goods does not approve the refund"
+        employee = self.return_order._get_employee(self.company)
+        for document, employees in self._get_handlers():
+            if employee in employees:
+                raise SeparationError(gettext(
+                        'return_refund.msg_refund_separation',
+                        refund=self.rec_name,
+                        employee=employee.rec_name,
+                        document=document.rec_name))
+
+    def _get_handlers(self):
+        "Return a list of documents and the set of who handled goods on them"
+        shipments = dict.fromkeys(
+            m.shipment for l in self.return_order.lines for m in l.moves
+            if m.shipment)
+        return [
+            (s, {s.received_by, s.done_by} - {None}) for s in shipments]
+
+    def check_refundable(self):
+        "Check that what was prepared may still be refunded"
+        quantities = defaultdict(float)
+        for line in self.lines:
+            if line.kind == 'goods':
+                quantities[line.return_line] += line.get_return_quantity()
+        for line, quantity in quantities.items():
+            if line.unit.round(
+                    line.refundable_quantity - line._get_pending_quantity()
+                    - line.granted_quantity - quantity) < 0:
+                raise RefundedError(gettext(
+                        'return_refund.msg_refund_changed',
+                        refund=self.rec_name,
+                        line=line.rec_name,
+                        order=self.return_order.rec_name))
+        if self.amount < 0 or (
+                not self.amount and any(l.kind == 'fee' for l in self.lines)):
+            raise ApproveError(gettext(
+                    'return_refund.msg_refund_fee_exceeds',
+                    refund=self.rec_name))
+        for line in self.lines:
+            line.get_account()
+
+    @classmethod
+    def check_credited(cls, refunds):
+        "Check that not more is credited of the invoice lines than charged"
+        pool = Pool()
+        InvoiceLine = pool.get('account.invoice.line')
+        amounts = defaultdict(Decimal)
+        refund_of = {}
+        for refund in refunds:
+            for line in refund.lines:
+                if line.invoice_line and line.kind == 'goods':
+                    amounts[line.invoice_line] += line.amount
+                    refund_of[line.invoice_line] = refund
+        for line, credits in InvoiceLine.get_credits(list(amounts)).items():
+            if sum(credits.values()) + amounts[line] > line.amount:
+                refund = refund_of[line]
+                raise CreditedError(gettext(
+                        'return_refund.msg_refund_over_credited',
+                        refund=refund.rec_name,
+                        line=line.rec_name,
+                        documents='\n'.join(dict.fromkeys(
+                                d.rec_name for d in credits)),
+                        order=refund.return_order.rec_name))
+
+    @classmethod
+    def check_received(cls, refunds):
+        "Check that no more money leaves than came in for the invoices"
+        amounts = defaultdict(Decimal)
+        for refund in refunds:
+            if refund.invoice:
+                amounts[refund.invoice] += refund.amount
+        for invoice, amount in amounts.items():
+            money = amount - cls._get_open_amount(invoice)
+            received = cls._get_available_money(invoice)
+            if money > 0 and money > received:
+                refund = next(r for r in refunds if r.invoice == invoice)
+                raise ReceivedError(
+                    refund._get_received_message(money, received))
+
+    def _get_received_message(self, money, received):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        return gettext(
+            'return_refund.msg_refund_over_received',
+            refund=self.rec_name,
+            invoice=self.invoice.rec_name,
+            money=lang.currency(money, self.currency),
+            received=lang.currency(received, self.currency))
+
+    @classmethod
+    def _get_open_amount(cls, invoice):
+        "Return what the customer still owes of the invoice"
+        if not invoice:
+            return Decimal(0)
+        return max(invoice.amount_to_pay, Decimal(0))
+
+    @classmethod
+    def _get_available_money(cls, invoice, exclude=None):
+        "Return the money that came in and has not gone back"
+        money = invoice.get_received_amount()
+        for refund in cls.search([
+                    ('invoice', '=', invoice.id),
+                    ('state', 'not in', ['draft', 'cancelled', 'settled']),
+                    ('id', '!=', exclude.id if exclude else -1),
+                    ]):
+            money -= refund.get_money_amount()
+        return money
+
+    def get_money_amount(self):
+        "Return the money that goes back, on its way or arrived"
+        if self.state == 'approved':
+            return self.amount
+        if not self.credit_note:
+            return Decimal(0)
+        if self.payment:
+            return (
+                self.payment.amount if self.payment.state != 'failed'
+                else Decimal(0))
+        return sum((
+                l.get_return_amount(self.currency)
+                for l in self._get_money_lines()), Decimal(0))
+
+    def _get_money_lines(self):
+        "Return the account move lines by which money went to the customer"
+        lines = set(self.credit_note.payment_lines)
+        for line in self.credit_note.lines_to_pay:
+            if line.reconciliation:
+                lines.update(line.reconciliation.lines)
+        return [
+            l for l in sorted(lines, key=int)
+            if l.is_return_money
+            and l.get_return_amount(self.currency) > 0]
+
+    @classmethod
+    def check_unattributed(cls, refunds):
+        """Warn about credits that may be for the same goods
+
+        They name no origin and together with the others would exceed the
+        invoice.
+        """
+        pool = Pool()
+        InvoiceLine = pool.get('account.invoice.line')
+        Warning = pool.get('res.user.warning')
+        parties = sorted({r.party.id for r in refunds if r.invoice})
+        if not parties:
+            return
+        others = defaultdict(list)
+        for sub_parties in grouped_slice(parties):
+            for line in InvoiceLine.search([
+                        ('invoice.party', 'in', list(sub_parties)),
+                        ('invoice.type', '=', 'out'),
+                        ('invoice.state', 'in', ['posted', 'paid']),
+                        ('type', '=', 'line'),
+                        ('quantity', '<', 0),
+                        ('origin', '=', None),
+                        ('return_refund_line', '=', None),
+                        ]):
+                invoice = line.invoice
+                others[
+                    invoice.company, invoice.party, invoice.currency
+                    ].append(line)
+        for refund in refunds:
+            invoice = refund.invoice
+            if not invoice:
+                continue
+            lines = [
+                l for l in others[
+                    refund.company, refund.party, refund.currency]
+                if l.invoice.invoice_date >= invoice.invoice_date]
+            if not lines:
+                continue
+            charged = [
+                l for l in invoice.lines if l.type == 'line' and l.amount > 0]
+            credited = sum(
+                sum(c.values())
+                for c in InvoiceLine.get_credits(charged).values())
+            total = credited + refund.untaxed_amount - sum(
+                l.amount for l in lines)
+            if total <= invoice.untaxed_amount:
+                continue
+            key = Warning.format('refund_unattributed', [refund])
+            if Warning.check(key):
+                raise CreditedWarning(key, gettext(
+                        'return_refund.msg_refund_unattributed',
+                        refund=refund.rec_name,
+                        invoice=invoice.rec_name,
+                        documents='\n'.join(dict.fromkeys(
+                                l.invoice.rec_name for l in lines))))
+
+    def check_method(self):
+        "Check that money that goes back has a method and a reason for it"
+        if self.amount <= self._get_open_amount(self.invoice):
+            return
+        if not self.method:
+            raise ApproveError(gettext(
+                    'return_refund.msg_refund_method_required',
+                    refund=self.rec_name))
+        if self.method != self.found_method and not self.method_reason:
+            raise ApproveError(gettext(
+                    'return_refund.msg_refund_method_reason',
+                    refund=self.rec_name,
+                    method=self.method.rec_name))
+        self.method.check_currency(self)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    @set_employee('cancelled_by')
+    def cancel(cls, refunds):
+        cls._queue_orders(refunds)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('draft')
+    @reset_employee('cancelled_by')
+    def draft(cls, refunds):
+        cls._queue_orders(refunds)
+
+    @classmethod
+    def _queue_orders(cls, refunds):
+        pool = Pool()
+        Order = pool.get('return.order')
+        Order._queue_process(
+            list(dict.fromkeys(r.return_order for r in refunds)))
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('posted')
+    def retry(cls, refunds):
+        for refund in refunds:
+            refund.check_method()
+        cls.write(refunds, {
+                'payment': None,
+                'failure': None,
+                })
+        cls._queue_process(refunds)
+
+    @classmethod
+    @ModelView.button
+    def process(cls, refunds):
+        """Bring granted refunds as far as they come without a person
+
+        Idempotent: whatever was done before is not done again.
+        """
+        refunds = [r for r in refunds if r.is_granted]
+        if not refunds:
+            return
+        cls._lock(refunds)
+        refunds = cls.browse(refunds)
+        cls._credit([r for r in refunds if r.state == 'approved'])
+        refunds = cls.browse(refunds)
+        cls._follow(refunds)
+        refunds = cls.browse(refunds)
+        cls._execute([r for r in refunds if r.state == 'posted'])
+        refunds = cls.browse(refunds)
+        cls._follow(refunds)
+        cls._queue_orders(refunds)
+
+    @classmethod
+    def _credit(cls, refunds):
+        "Make and post the credit notes"
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        cls._settle([r for r in refunds if not r.amount])
+        refunds = [r for r in refunds if r.amount]
+        if not refunds:
+            return
+        for refund in refunds:
+            refund.credit_note = refund._get_credit_note()
+        Invoice.save([r.credit_note for r in refunds])
+        cls.save(refunds)
+        cls._set_taxes(refunds)
+        with Transaction().set_context(_skip_warnings=True):
+            Invoice.post([r.credit_note for r in refunds])
+        cls._post(refunds)
+
+    @classmethod
+    @Workflow.transition('posted')
+    def _post(cls, refunds):
+        pass
+
+    @classmethod
+    @Workflow.transition('settled')
+    def _settle(cls, refunds):
+        pass
+
+    @classmethod
+    @Workflow.transition('paid')
+    def _pay(cls, refunds):
+        pass
+
+    @classmethod
+    @Workflow.transition('failed')
+    def _fail(cls, refunds):
+        pass
+
+    def _get_credit_note(self):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        if self.invoice:
+            credit_note = self.invoice._credit()
+            credit_note.return_origin_invoices = [self.invoice]
+        else:
+            credit_note = Invoice(
+                company=self.company,
+                type='out',
+                currency=self.currency,
+                party=self.party)
+            credit_note.on_change_type()
+            credit_note.on_change_party()
+        credit_note.reference = self.return_order.number
+        credit_note.payment_term = None
+        credit_note.payment_term_date = self.due_date
+        credit_note.lines = [
+            i for l in self.lines for i in l.get_credit_lines()]
+        credit_note.taxes = []
+        return credit_note
+
+    @classmethod
+    def _set_taxes(cls, refunds):
+        "Credit the taxes of the refunds, to the cent"
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        InvoiceTax = pool.get('account.invoice.tax')
+        to_save = []
+        for refund in refunds:
+            amounts = defaultdict(Decimal)
+            for line in refund.lines:
+                for tax in line.taxes:
+                    amounts[tax.tax] -= tax.amount
+            for tax in Invoice(refund.credit_note.id).taxes:
+                amount = amounts.pop(tax.tax, Decimal(0))
+                if tax.amount != amount:
+                    tax.amount = amount
+                    to_save.append(tax)
+        InvoiceTax.save(to_save)
+
+    @classmethod
+    def payment_deleted(cls, refunds):
+        "Let a person decide about refunds whose payment was deleted"
+        refunds = [
+            r for r in cls.browse(refunds)
+            if r.state == 'posted' and not r.payment]
+        cls.write(refunds, {
+                'failure': gettext(
+                    'return_refund.msg_refund_payment_deleted'),
+                })
+        cls._fail(refunds)
+        cls._queue_orders(refunds)
+
+    @classmethod
+    def _execute(cls, refunds):
+        "Set the credit notes against their invoices or pay them"
+        todo = list(refunds)
+        while todo:
+            # What one refund takes of an invoice the next must see
+            invoices, batch, rest = set(), [], []
+            for refund in todo:
+                if refund.invoice and refund.invoice in invoices:
+                    rest.append(refund)
+                else:
+                    invoices.add(refund.invoice)
+                    batch.append(refund)
+            cls._execute_batch(cls.browse(batch))
+            todo = rest
+
+    @classmethod
+    def _execute_batch(cls, refunds):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        MoveLine = pool.get('account.move.line')
+        Payment = pool.get('account.payment')
+        to_reconcile, to_offset, payments, failed = [], {}, {}, []
+        for refund in refunds:
+            lines = refund._get_reconcile_lines()
+            if lines:
+                to_reconcile.append(lines)
+                continue
+            if refund._is_underway():
+                continue
+            open_amount = cls._get_open_amount(refund.invoice)
+            if open_amount >= refund.amount:
+                to_offset[refund.invoice] = [refund._get_credit_line()]
+                continue
+            money = refund.amount - open_amount
+            failure = refund._get_failure(money)
+            if failure:
+                refund.failure = failure
+                failed.append(refund)
+            elif refund.method.payment_journal:
+                payments[refund] = refund._get_payment(money)
+            else:
+                to_reconcile.append(refund._pay_directly(money))
+        if to_offset:
+            Invoice.add_payment_lines(to_offset)
+        Payment.save(list(payments.values()))
+        for refund, payment in payments.items():
+            refund.payment = payment
+        cls.save([*payments, *failed])
+        cls._fail(failed)
+        MoveLine.reconcile(*filter(None, to_reconcile))
+
+    def _get_credit_line(self):
+        "Return the account move line that owes the customer the refund"
+        for line in self.credit_note.lines_to_pay:
+            if not line.reconciliation:
+                return line
+
+    def _get_reconcile_lines(self):
+        "Return the lines that together settle the credit note, if they do"
+        line = self._get_credit_line()
+        if not line:
+            return []
+
+        def is_open(line):
+            return not line.reconciliation
+
+        def balance(lines):
+            return sum(l.debit - l.credit for l in lines)
+
+        payments = [p for p in line.payments if p.state != 'failed']
+        paid = {l for p in payments for l in self._get_payment_lines(p)}
+        lines = {line, *filter(is_open, self.credit_note.payment_lines)}
+        lines.update(filter(is_open, paid))
+        if balance(lines):
+            if not self.invoice or (payments and not paid):
+                return []
+            owed = set(filter(is_open, self.invoice.lines_to_pay))
+            if any(p.state != 'failed' for l in owed for p in l.payments):
+                return []
+            lines.update(owed)
+            lines.update(filter(is_open, self.invoice.payment_lines))
+            if balance(lines):
+                return []
+        if any(
+                l.account != line.account or l.party != line.party
+                or l.move.state != 'posted' for l in lines):
+            return []
+        return sorted(lines, key=int)
+
+    def _get_payment_lines(self, payment):
+        "Return the lines that the payment booked against the customer"
+        return []
+
+    def _is_underway(self):
+        "Test if something already happens with the credit note"
+        line = self._get_credit_line()
+        if (not line or line.payment_blocked
+                or self.credit_note.payment_lines):
+            return True
+        if any(p.state != 'failed' for p in line.payments):
+            return True
+        return bool(self.invoice and line in self.invoice.payment_lines)
+
+    def _get_failure(self, money):
+        "Return why the money cannot be paid or None"
+        if not self.method:
+            return gettext(
+                'return_refund.msg_refund_method_required',
+                refund=self.rec_name)
+        if self.invoice:
+            received = self._get_available_money(self.invoice, exclude=self)
+            if money > received:
+                return self._get_received_message(money, received)
+
+    def _get_payment(self, money):
+        pool = Pool()
+        Date = pool.get('ir.date')
+        Payment = pool.get('account.payment')
+        with Transaction().set_context(company=self.company.id):
+            today = Date.today()
+        return Payment(
+            company=self.company,
+            journal=self.method.payment_journal,
+            kind='payable',
+            party=self.party,
+            date=max(self.due_date, today),
+            amount=money,
+            line=self._get_credit_line(),
+            description=self.return_order.number,
+            origin=self)
+
+    def _pay_directly(self, money):
+        "Pay the credit note by the method and return what to reconcile"
+        pool = Pool()
+        Date = pool.get('ir.date')
+        with Transaction().set_context(company=self.company.id):
+            today = Date.today()
+        self.credit_note.pay_invoice(
+            -money, self.method.payment_method, today,
+            description=self.rec_name)
+        return self.__class__(self.id)._get_reconcile_lines()
+
+    @classmethod
+    def _follow(cls, refunds):
+        "Follow the payment and the reconciliation of the credit notes"
+        states = defaultdict(list)
+        for refund in refunds:
+            if refund.credit_note:
+                state, failure = refund._get_state()
+                if state != refund.state:
+                    refund.failure = failure
+                    states[state].append(refund)
+        cls.save([r for rs in states.values() for r in rs])
+        for state, method in [
+                ('posted', cls._post),
+                ('paid', cls._pay),
+                ('settled', cls._settle),
+                ('failed', cls._fail)]:
+            method(states[state])
+
+    def _get_state(self):
+        "Return the state that follows from the ledger and why it failed"
+        lines = self.credit_note.lines_to_pay
+        if lines and all(l.reconciliation for l in lines):
+            return 'paid' if self._get_money_lines() else 'settled', None
+        if self.payment:
+            if self.payment.state == 'failed':
+                return 'failed', gettext(
+                    'return_refund.msg_refund_payment_failed',
+                    payment=self.payment.rec_name)
+        elif self.state == 'failed':
+            return 'failed', self.failure
+        return 'posted', None
+
+
+class Refund_Clearing(metaclass=PoolMeta):
+    __name__ = 'return.refund'
+
+    def _get_payment_lines(self, payment):
+        lines = super()._get_payment_lines(payment)
+        if payment.clearing_move:
+            lines.extend(
+                l for l in payment.clearing_move.lines
+                if l.account == payment.line.account)
+        return lines
+
+
+class Refund_Quality(metaclass=PoolMeta):
+    __name__ = 'return.refund'
+
+    def _get_handlers(self):
+        pool = Pool()
+        Inspection = pool.get('quality.inspection')
+        handlers = super()._get_handlers()
+        inspections = Inspection.search([
+                ('origin', 'in', [str(l) for l in self.return_order.lines]),
+                ])
+        for inspection in inspections:
+            handlers.append((inspection, {
+                        inspection.processed_by,
+                        inspection.passed_by,
+                        inspection.failed_by} - {None}))
+        return handlers
