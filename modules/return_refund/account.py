@@ -590,6 +590,7 @@ class Reconciliation(metaclass=PoolMeta):
         cls._process_refunds(refunds)
 
     @classmethod
+    @without_check_access
     def _get_refunds(cls, reconciliations):
         "Return the refunds whose state may follow from the reconciliations"
         pool = Pool()

@@ -184,14 +184,15 @@ class Line(metaclass=PoolMeta):
         return quantities
 
     def _get_pending_quantity(self):
-        "Return what is to be accepted by dispositions nobody has decided"
+        "Return what is accepted by dispositions that nobody decided yet"
         if (not self.expects_goods or (
                     self.policy_line
                     and self.policy_line.refund_timing != 'inspection')):
             return 0
-        return sum(
+        decided = sum(
             d.quantity for d in self.dispositions
-            if d.accepted and d.state == 'draft')
+            if d.accepted and d.state in {'decided', 'waiting', 'done'})
+        return max(0, self._get_accepted_quantity() - decided)
 
     def _get_fee_rate(self):
         "Return the share of the goods' amount to keep, tax included"

@@ -739,7 +739,10 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             for line in refund.lines:
                 for tax in line.taxes:
                     amounts[tax.tax] -= tax.amount
-            for tax in Invoice(refund.credit_note.id).taxes:
+            # Lines without amount have a tax of their own
+            for tax in sorted(
+                    Invoice(refund.credit_note.id).taxes,
+                    key=lambda t: -abs(t.base)):
                 amount = amounts.pop(tax.tax, Decimal(0))
                 if tax.amount != amount:
                     tax.amount = amount

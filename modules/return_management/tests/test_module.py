@@ -3,10 +3,10 @@
 
 import datetime as dt
 
-from trytond.model import ModelSQL, fields
+from trytond.model import ModelSQL, ModelView, fields
 from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
-from trytond.pool import Pool
+from trytond.pool import Pool, isregisteredby
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 
 
@@ -20,12 +20,9 @@ class PartyCheckReplaceMixin:
         Replace = pool.get('party.replace', type='wizard')
         replaced = set(Replace.fields_to_replace())
         for _, Model in pool.iterobject():
-            if not issubclass(Model, ModelSQL) or callable(Model.table_query):
-                continue
-            if not any(
-                    c.__module__.startswith(
-                        f'trytond.modules.{self.module}.')
-                    for c in Model.__mro__):
+            if (not isregisteredby(Model, self.module)
+                    or not issubclass(Model, ModelSQL)
+                    or callable(Model.table_query)):
                 continue
             for name, field in Model._fields.items():
                 if (isinstance(field, fields.Many2One)
@@ -35,9 +32,49 @@ class PartyCheckReplaceMixin:
                         self.assertIn((Model.__name__, name), replaced)
 
 
+class ReturnAccessTestMixin:
+    "Test that nothing of the module is open to everybody"
+
+    @with_transaction()
+    def test_return_model_access(self):
+        "Test that the models have an access of their own or of their parent"
+        pool = Pool()
+        Access = pool.get('ir.model.access')
+        for name, Model in pool.iterobject():
+            if (not isregisteredby(Model, self.module)
+                    or not issubclass(Model, ModelSQL)
+                    or not issubclass(Model, ModelView)
+                    or not name.startswith('return.')):
+                continue
+            with self.subTest(model=name):
+                accesses = Access.search([
+                        ('model.model', '=', name),
+                        ('group', '=', None),
+                        ])
+                self.assertTrue(accesses or Model.__access__)
+                for access in accesses:
+                    self.assertFalse(
+                        access.perm_write or access.perm_create
+                        or access.perm_delete)
+
+    @with_transaction()
+    def test_return_button_groups(self):
+        "Test that the buttons belong to groups"
+        pool = Pool()
+        Button = pool.get('ir.model.button')
+        for name, Model in pool.iterobject():
+            if (not isregisteredby(Model, self.module)
+                    or not issubclass(Model, ModelView)
+                    or not name.startswith('return.')):
+                continue
+            for button in Model._buttons:
+                with self.subTest(model=name, button=button):
+                    self.assertTrue(Button.get_groups(name, button))
+
+
 class ReturnManagementTestCase(
-        PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin, CompanyTestMixin,
-        ModuleTestCase):
+        PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin,
+        ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
     "Test Return Management module"
     module = 'return_management'
 

@@ -118,12 +118,12 @@ def get_stock_accounts():
     return accounts
 
 
-def create_employee(user, name="Employee"):
+def create_employee(user, name="Employee", company=None):
     Employee = Model.get('company.employee')
     Party = Model.get('party.party')
     party = Party(name=name)
     party.save()
-    employee = Employee(party=party, company=get_company())
+    employee = Employee(party=party, company=company or get_company())
     employee.save()
     user.employees.append(employee)
     user.employee = employee
@@ -134,18 +134,17 @@ def create_employee(user, name="Employee"):
     return employee
 
 
-def create_user(name, *groups):
-    """Make a user with an employee
+def create_user(name, *groups, company=None):
+    """Make a user with an employee of the company
 
     groups are the XML ids of its groups; the module is return_management when
     none is given.
     """
-    Company = Model.get('company.company')
     Group = Model.get('res.group')
     ModelData = Model.get('ir.model.data')
     User = Model.get('res.user')
     user = User(name=name, login=name.lower())
-    company, = Company.find()
+    company = company or get_company()
     user.companies.append(company)
     user.company = company
     for group in groups:
@@ -156,7 +155,7 @@ def create_user(name, *groups):
                 ])
         user.groups.append(Group(data.db_id))
     user.save()
-    create_employee(user, name)
+    create_employee(user, name, company)
     return user
 
 

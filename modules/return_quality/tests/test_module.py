@@ -2,11 +2,13 @@
 # of this repository contains the full copyright notices and license terms.
 
 from trytond.modules.company.tests import CompanyTestMixin
+from trytond.modules.return_management.tests import ReturnAccessTestMixin
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 
 
-class ReturnQualityTestCase(CompanyTestMixin, ModuleTestCase):
+class ReturnQualityTestCase(
+        ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
     "Test Return Quality module"
     module = 'return_quality'
 

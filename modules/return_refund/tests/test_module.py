@@ -3,13 +3,14 @@
 
 from trytond.modules.company.tests import (
     CompanyTestMixin, PartyCompanyCheckEraseMixin)
-from trytond.modules.return_management.tests import PartyCheckReplaceMixin
+from trytond.modules.return_management.tests import (
+    PartyCheckReplaceMixin, ReturnAccessTestMixin)
 from trytond.tests.test_tryton import ModuleTestCase
 
 
 class ReturnRefundTestCase(
-        PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin, CompanyTestMixin,
-        ModuleTestCase):
+        PartyCompanyCheckEraseMixin, PartyCheckReplaceMixin,
+        ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
     "Test Return Refund module"
     module = 'return_refund'
     extras = [
