@@ -4,27 +4,37 @@
 import time
 
 import pytest
-from proteus import Model
+from proteus import Model, Wizard
 
 from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, deliver, stock)
+from trytond.modules.return_refund.tests.tools import (
+    create_accountant, create_payment_journal, create_refund_method,
+    get_refund, pay_by_payment, return_goods)
+from trytond.tests.tools import set_user
 
 from .processes import race
 
 pytestmark = pytest.mark.postgresql
 
 
-def submit(order_id):
+def click(model, id_, button, user=1):
+    "Click as the server does: again while another holds the lock"
     from trytond.backend import DatabaseOperationalError
-    order = Model.get('return.order')(order_id)
-    # As the server does: [database] retry
+    set_user(user)
+    record = Model.get(model)(id_)
     for _ in range(100):
         try:
-            order.click('submit')
+            record.click(button)
             break
         except DatabaseOperationalError:
             time.sleep(0.05)
-    return order.state
+    return record.state
+
+
+def race_to_click(*clicks):
+    "Return the outcomes, that of who loses first"
+    return sorted(race(click, *clicks), key=lambda o: bool(o.result))
 
 
 def test_submit_last_unit(database):
@@ -35,8 +45,8 @@ def test_submit_last_unit(database):
     sale = deliver(create_customer(), (product, 1))
     orders = [create_return(sale, (0, 1), state='draft') for _ in range(2)]
 
-    loser, winner = sorted(
-        race(submit, *((o.id,) for o in orders)), key=lambda o: bool(o.result))
+    loser, winner = race_to_click(
+        *(('return.order', o.id, 'submit') for o in orders))
 
     assert winner.result == 'submitted', winner
     assert not loser.result
@@ -58,6 +68,57 @@ def test_submit_different_units(database):
     sale = deliver(create_customer(), (product, 2))
     orders = [create_return(sale, (0, 1), state='draft') for _ in range(2)]
 
-    outcomes = race(submit, *((o.id,) for o in orders))
+    outcomes = race_to_click(
+        *(('return.order', o.id, 'submit') for o in orders))
 
     assert [o.result for o in outcomes] == ['submitted'] * 2, outcomes
+
+
+def test_refund_and_credit(database):
+    "Test that a refund and a credit note do not both give the money back"
+    activate('return_quality', 'return_refund', 'account_payment_clearing')
+    accountant = create_accountant()
+    journal = create_payment_journal()
+    create_refund_method('bank', payment_journal=journal)
+    product = create_product()
+    stock(product, 1)
+    sale = deliver(create_customer(), (product, 1))
+    invoice, = sale.invoices
+    pay_by_payment(invoice, journal)
+    refund = get_refund(return_goods(sale))
+    credit = Wizard('account.invoice.credit', [invoice])
+    credit.execute('credit')
+    credit_note, = credit.actions[0]
+
+    loser, winner = race_to_click(
+        ('return.refund', refund.id, 'approve', accountant.id),
+        ('account.invoice', credit_note.id, 'post'))
+
+    assert winner.result in {'approved', 'posted'}, winner
+    assert not loser.result
+    assert loser.error.startswith('CreditedError'), loser
+    refund.reload()
+    credit_note.reload()
+    assert sorted([refund.state, credit_note.state]) == ['draft', 'posted']
+
+
+def test_refund_approve_twice(database):
+    "Test that a double click grants and pays once"
+    activate('return_quality', 'return_refund', 'account_payment_clearing')
+    accountants = [create_accountant("One"), create_accountant("Two")]
+    journal = create_payment_journal()
+    create_refund_method('bank', payment_journal=journal)
+    product = create_product()
+    stock(product, 2)
+    sale = deliver(create_customer(), (product, 2))
+    pay_by_payment(sale.invoices[0], journal)
+    refund = get_refund(return_goods(sale))
+
+    outcomes = race_to_click(
+        *(('return.refund', refund.id, 'approve', a.id) for a in accountants))
+
+    assert any(o.result for o in outcomes), outcomes
+    refund.reload()
+    assert refund.state == 'posted'
+    assert len(refund.payments) == 1
+    assert len(refund.return_order.credit_notes) == 1
