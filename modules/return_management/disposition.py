@@ -186,13 +186,26 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         default.setdefault('decided_by')
         return super().copy(dispositions, default=default)
 
+    @classmethod
+    def create(cls, vlist):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Order = pool.get('return.order')
+        lines = Line.browse(list({
+                    int(v['line']) for v in vlist if v.get('line')}))
+        # What is undecided is decided only once
+        Order.lock(sorted({l.order for l in lines}, key=int))
+        return super().create(vlist)
+
     _guarded_fields = {'decided_by', 'moves', 'state'}
+    _decided_fields = {'line', 'action', 'accepted', 'quantity', 'grade'}
 
     @classmethod
     def write(cls, *args):
         actions = iter(args)
         for dispositions, values in zip(actions, actions):
-            if {'line', 'action', 'accepted', 'quantity'} & set(values):
+            if (Transaction().check_access
+                    and cls._decided_fields & set(values)):
                 for disposition in dispositions:
                     if disposition.state != 'draft':
                         raise AccessError(gettext(
@@ -213,9 +226,9 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def validate_fields(cls, dispositions, field_names):
         super().validate_fields(dispositions, field_names)
-        if field_names & {'line', 'quantity', 'state'}:
+        if field_names & {'line', 'quantity', 'accepted', 'state'}:
             cls.check_quantity(dispositions)
-        if field_names & {'line', 'action'}:
+        if field_names & {'line', 'action', 'accepted'}:
             cls.check_action(dispositions)
 
     @classmethod
@@ -234,7 +247,15 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     def check_action(cls, dispositions):
+        "Check that the goods may go there"
         for disposition in dispositions:
+            if (disposition.order.state == 'rejected'
+                    and (disposition.accepted
+                        or disposition.action != 'customer')):
+                raise DispositionError(gettext(
+                        'return_management.msg_disposition_rejected',
+                        disposition=disposition.rec_name,
+                        order=disposition.order.rec_name))
             reason = disposition.line.reason
             if disposition.action in set(reason.forbidden_actions or []):
                 raise DispositionError(gettext(
@@ -256,6 +277,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     def decide(cls, dispositions):
         pool = Pool()
         Order = pool.get('return.order')
+        Order.lock(sorted({d.order for d in dispositions}, key=int))
         for disposition in dispositions:
             Order._get_employee(disposition.company)
             disposition._check_decide()
@@ -263,7 +285,13 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
             list(dict.fromkeys(d.order for d in dispositions)))
 
     def _check_decide(self):
-        "Check that nothing must happen before the decision"
+        "Check that nothing speaks against the decision"
+        line = self.line
+        if (line.approved_quantity is not None
+                and line.accepted_quantity > line.approved_quantity):
+            raise DispositionError(gettext(
+                    'return_management.msg_disposition_approved',
+                    line=line.rec_name))
 
     @classmethod
     @ModelView.button
@@ -278,13 +306,24 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     def process(cls, dispositions):
         "Make the shipments of what is decided and follow them to the end"
         decided = [d for d in dispositions if d.state == 'decided']
-        waiting = [d for d in dispositions if d.state == 'waiting']
         cls._create_shipments(decided)
         cls._wait(decided)
-        cls._do([d for d in waiting if d._is_moved()])
-        cls._undo([
-                d for d in waiting
-                if all(m.state == 'cancelled' for m in d.moves)])
+        to_do, to_undo, to_split = [], [], {}
+        for disposition in dispositions:
+            if disposition.state != 'waiting' or any(
+                    m.state not in {'done', 'cancelled'}
+                    for m in disposition.moves):
+                continue
+            moved = disposition._get_moved_quantity()
+            if moved >= disposition.quantity:
+                to_do.append(disposition)
+            elif moved > 0:
+                to_split[disposition] = moved
+            else:
+                to_undo.append(disposition)
+        cls._split(to_split)
+        cls._do([*to_do, *to_split])
+        cls._undo(to_undo)
 
     @classmethod
     @Workflow.transition('waiting')
@@ -302,16 +341,25 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     def _undo(cls, dispositions):
         pass
 
-    def _is_moved(self):
-        "Test if the goods have reached their destination"
+    def _get_moved_quantity(self):
+        "Return what has reached its destination"
         pool = Pool()
         Uom = pool.get('product.uom')
-        if any(m.state not in {'done', 'cancelled'} for m in self.moves):
-            return False
-        moved = sum(
-            Uom.compute_qty(m.unit, m.quantity, self.unit)
-            for m in self.moves if m.state == 'done')
-        return self.unit.round(moved - self.quantity) >= 0
+        return self.unit.round(sum(
+                Uom.compute_qty(m.unit, m.quantity, self.unit)
+                for m in self.moves if m.state == 'done'))
+
+    @classmethod
+    def _split(cls, quantities):
+        "Keep what was moved and let the rest be decided anew"
+        rests = []
+        for disposition, moved in quantities.items():
+            rest = disposition.unit.round(disposition.quantity - moved)
+            disposition.quantity = moved
+            rests.append((disposition, rest))
+        cls.save(list(quantities))
+        for disposition, rest in rests:
+            cls.copy([disposition], default={'quantity': rest})
 
     @classmethod
     def _create_shipments(cls, dispositions):

@@ -13,6 +13,10 @@ class PartyError(ValidationError):
     pass
 
 
+class RequestedError(ValidationError):
+    pass
+
+
 class UnmatchedError(UserError):
     pass
 

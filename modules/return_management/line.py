@@ -18,7 +18,8 @@ from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from .exceptions import PartyError, ReceiptError, ReturnableError
+from .exceptions import (
+    AreaError, PartyError, ReceiptError, ReturnableError)
 from .model import GuardedMixin
 
 
@@ -471,8 +472,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                 defaults = cls._get_sale_values(
                     sale_lines[int(values['sale_line'])])
                 for name, value in defaults.items():
-                    if values.get(name) is None:
-                        values[name] = getattr(value, 'id', value)
+                    values[name] = getattr(value, 'id', value)
         goods = {
             p.id for p in Product.browse(list({
                         int(v['product'])
@@ -481,6 +481,9 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         for values in vlist:
             if values.get('product') and int(values['product']) not in goods:
                 values['goods_expected'] = False
+            if (Transaction().check_access
+                    and values.get('approved_quantity') is not None):
+                cls._check_guarded({'approved_quantity'})
         cls._check_draft(Order.browse(list({
                         int(v['order']) for v in vlist if v.get('order')})))
         return super().create(vlist)
@@ -494,15 +497,19 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
     @classmethod
     def write(cls, *args):
+        pool = Pool()
+        Order = pool.get('return.order')
         actions = iter(args)
         for lines, values in zip(actions, actions):
             if cls._signed_fields & set(values):
                 cls._check_draft([l.order for l in lines])
+            if values.get('order'):
+                cls._check_draft(Order.browse([values['order']]))
             if Transaction().check_access:
                 if 'unit_price' in values:
                     cls._check_price(lines)
                 if 'approved_quantity' in values:
-                    cls._check_unsigned(lines, 'final')
+                    cls._check_signable(lines)
         super().write(*args)
 
     @classmethod
@@ -524,7 +531,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     @classmethod
     def _check_draft(cls, orders):
         for order in orders:
-            if order.state != 'draft':
+            if order.number and order.state != 'draft':
                 raise AccessError(gettext(
                         'return_management.msg_order_modify',
                         order=order.rec_name))
@@ -541,6 +548,14 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                 raise AccessError(gettext(
                         'return_management.msg_line_price_finance',
                         line=line.rec_name))
+        cls._check_unsigned(lines, 'final')
+
+    @classmethod
+    def _check_signable(cls, lines):
+        "Check that what is agreed to may still change"
+        for line in lines:
+            if line.order.state not in {'submitted', 'reviewed'}:
+                cls._check_guarded({'approved_quantity'})
         cls._check_unsigned(lines, 'final')
 
     @classmethod
@@ -580,13 +595,18 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
     @classmethod
     def set_policy(cls, lines):
-        "Set the rule that applies and the eligibility"
+        "Set what follows from the sale, the rule and the eligibility"
         pool = Pool()
         SaleLine = pool.get('sale.line')
         policies = cls._get_policies(lines)
         dates = SaleLine.get_return_dates(
             list({l.sale_line for l in lines if l.sale_line}))
         for line in lines:
+            if line.sale_line:
+                for name, value in line._get_sale_values(
+                        line.sale_line).items():
+                    setattr(line, name, value)
+            line.goods_expected = line.expects_goods
             policy = policies[line]
             line.policy_line = (
                 policy.find(line._get_policy_pattern()) if policy else None)
@@ -693,7 +713,9 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         """
         pool = Pool()
         Disposition = pool.get('return.disposition')
-        dispositions, to_cancel = [], []
+        User = pool.get('res.user')
+        employee = User(Transaction().user).employee
+        dispositions, to_save, to_cancel = [], [], []
         for line, quantity in quantities.items():
             if line.expects_goods:
                 closed = min(quantity, max(line.missing_quantity, 0))
@@ -703,24 +725,51 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                 line.closed_quantity + closed)
             rest = line.unit.round(quantity - closed)
             if rest > 0:
-                if rest > line.undecided_quantity:
-                    to_cancel.extend(
-                        d for d in line.dispositions
-                        if d.accepted and d.state in {'draft', 'decided'})
+                reduced, cancelled = line._release(
+                    rest - line.undecided_quantity)
+                to_save.extend(reduced)
+                to_cancel.extend(cancelled)
                 dispositions.append(Disposition(
                         line=line, action='customer', accepted=False,
-                        quantity=rest, state='decided'))
+                        quantity=rest, state='decided',
+                        decided_by=employee))
         Disposition.cancel(to_cancel)
+        Disposition.save(to_save)
         cls.save(list(quantities))
         Disposition.save(dispositions)
+
+    def _release(self, quantity):
+        """Return the dispositions to reduce and those to cancel
+
+        So that the quantity, which was accepted, is free; the last ones give
+        way first.
+        """
+        reduced, cancelled = [], []
+        for disposition in sorted(self.dispositions, key=int, reverse=True):
+            if quantity <= 0:
+                break
+            if (not disposition.accepted
+                    or disposition.state not in {'draft', 'decided'}):
+                continue
+            freed = min(quantity, disposition.quantity)
+            if freed == disposition.quantity:
+                cancelled.append(disposition)
+            else:
+                disposition.quantity = self.unit.round(
+                    disposition.quantity - freed)
+                reduced.append(disposition)
+            quantity = self.unit.round(quantity - freed)
+        return reduced, cancelled
 
     @classmethod
     def close_short(cls, quantities):
         "Give up waiting for quantities of lines"
         pool = Pool()
         Order = pool.get('return.order')
+        Order.lock(sorted({l.order for l in quantities}, key=int))
         for line, quantity in quantities.items():
-            if not 0 <= quantity <= line.missing_quantity:
+            if (not line.goods_asked
+                    or not 0 <= quantity <= line.missing_quantity):
                 raise ReceiptError(gettext(
                         'return_management.msg_line_close_quantity',
                         line=line.rec_name))
@@ -797,21 +846,51 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             return self.order.warehouse.get_return_area('quarantine_location')
         return self.order.warehouse.get_return_area('return_location')
 
+    @classmethod
+    def check_goods(cls, lines):
+        "Check that the goods of lines can be asked for"
+        for line in lines:
+            if not line.expects_goods or not line.missing_quantity:
+                continue
+            line._get_area()
+            party = line._get_shipment_party()
+            if not party.customer_location:
+                raise PartyError(gettext(
+                        'return_management.msg_customer_location_required',
+                        party=party.rec_name))
+
+    def check_area(self, location):
+        "Check that the goods are put into the area of the line"
+        area = self._get_area()
+        parent = location
+        while parent and parent != area:
+            parent = parent.parent
+        if not parent:
+            raise AreaError(gettext(
+                    'return_management.msg_line_area',
+                    line=self.rec_name,
+                    area=area.rec_name,
+                    location=location.rec_name))
+
     def _sync_receipts(self):
         "Return the draft moves to save, those to drop and the new ones"
         pool = Pool()
+        Shipment = pool.get('stock.shipment.out.return')
         Uom = pool.get('product.uom')
         to_save, to_drop, new = [], [], []
         if not self.goods_asked:
             return to_save, to_drop, new
-        drafts = [m for m in self.moves if m.state == 'draft']
+        drafts = [
+            m for m in self.moves
+            if m.state == 'draft' and isinstance(m.shipment, Shipment)]
         difference = self.unit.round(
             max(0, self.missing_quantity - self.cancelled_quantity)
             - sum(Uom.compute_qty(m.unit, m.quantity, self.unit)
                 for m in drafts))
         if difference > 0 and not drafts:
             new.append(self._get_move(difference))
-        elif difference:
+        elif difference < 0:
+            # Less than missing is what the warehouse counted
             for move in drafts:
                 quantity = Uom.compute_qty(
                     move.unit, move.quantity, self.unit) + difference
@@ -829,10 +908,6 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         pool = Pool()
         Move = pool.get('stock.move')
         party = self._get_shipment_party()
-        if not party.customer_location:
-            raise PartyError(gettext(
-                    'return_management.msg_customer_location_required',
-                    party=party.rec_name))
         return Move(
             origin=self,
             product=self.product,
@@ -894,8 +969,8 @@ class CloseShort(Wizard):
         # The access is checked on the wizard
         with without_check_access():
             Line.close_short({
-                    l.line: l.quantity
-                    for l in self.start.lines if l.quantity})
+                    l.line: l.quantity for l in self.start.lines
+                    if l.quantity and l.line in self.record.lines})
         return 'end'
 
 

@@ -5,7 +5,7 @@ from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool
-from trytond.pyson import Eval
+from trytond.pyson import Eval, If
 from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
@@ -168,6 +168,7 @@ class Reject(Wizard):
 
     def default_start(self, fields):
         return {
+            'order_state': self.record.state,
             'stage': 'final' if self.record.state == 'reviewed' else 'initial',
             'lines': [{
                     'line': l.id,
@@ -178,7 +179,9 @@ class Reject(Wizard):
             }
 
     def transition_reject(self):
-        quantities = {l.line: l.quantity for l in self.start.lines}
+        quantities = {
+            l.line: l.quantity for l in self.start.lines
+            if l.line in self.record.lines}
         # The access is checked on the wizard
         with without_check_access():
             self.model.refuse(
@@ -191,7 +194,14 @@ class RejectStart(ModelView):
     "Reject Return"
     __name__ = 'return.order.reject.start'
 
-    stage = fields.Selection(STAGES, "Stage", required=True, sort=False)
+    order_state = fields.Char("Order State", readonly=True)
+    stage = fields.Selection(
+        STAGES, "Stage", required=True, sort=False,
+        domain=[
+            If(Eval('order_state') == 'reviewed',
+                ('stage', '=', 'final'),
+                ('stage', '!=', 'final')),
+            ])
     reason = fields.Selection(
         REFUSALS, "Reason", required=True, sort=False)
     text = fields.Text(

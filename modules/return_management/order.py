@@ -21,7 +21,8 @@ from trytond.tools import timezone
 from trytond.transaction import Transaction
 
 from .exceptions import (
-    CancelError, EmployeeError, PartyError, SignatureError, UnmatchedError)
+    CancelError, EmployeeError, PartyError, RequestedError, SignatureError,
+    UnmatchedError)
 from .model import GuardedMixin
 
 CHANNELS = [
@@ -448,6 +449,7 @@ class Order(
                 'told_channel', 'told_at', 'told_by', 'signing_role',
                 'opinion_text', 'opinions', 'tracking_number']:
             default.setdefault(name)
+        default.setdefault('requested_at', cls.default_requested_at())
         default.setdefault('round', 0)
         default.setdefault('goods_settled', False)
         default.setdefault('receipt_state', 'none')
@@ -471,6 +473,12 @@ class Order(
                     if order.state != 'draft':
                         raise AccessError(gettext(
                                 'return_management.msg_order_modify',
+                                order=order.rec_name))
+            if 'told_channel' in values and Transaction().check_access:
+                for order in orders:
+                    if order.told_at:
+                        raise AccessError(gettext(
+                                'return_management.msg_order_told',
                                 order=order.rec_name))
         super().write(*args)
 
@@ -551,6 +559,18 @@ class Order(
                     'return_management.msg_order_lines_required',
                     order=self.rec_name))
         self.check_party()
+        self.check_requested()
+
+    def check_requested(self):
+        "Check that the customer applied after the sale and not in the future"
+        first = max(
+            (l.sale_line.sale.sale_date for l in self.lines if l.sale_line),
+            default=None)
+        if (self.requested_at > dt.datetime.now()
+                or (first and self.requested_on < first)):
+            raise RequestedError(gettext(
+                    'return_management.msg_order_requested',
+                    order=self.rec_name))
 
     def check_party(self):
         "Check that all sale lines belong to one customer, payer and currency"
@@ -664,6 +684,11 @@ class Order(
             role for role, xml_id in cls._role_groups().items()
             if ModelData.get_id(xml_id) in groups}
 
+    @classmethod
+    def _get_role_names(cls, roles):
+        names = dict(cls.get_roles())
+        return ', '.join(sorted(names[r] for r in roles)) or '-'
+
     def _get_signing_role(self, roles, employee):
         """Return the one role of roles that the employee signs for
 
@@ -678,17 +703,15 @@ class Order(
             raise SignatureError(gettext(
                     'return_management.msg_signature_role',
                     order=self.rec_name,
-                    roles=', '.join(sorted(roles)) or '-'))
+                    roles=self._get_role_names(roles)))
         if len(possible) > 1:
             raise SignatureError(gettext(
                     'return_management.msg_signature_several_roles',
                     order=self.rec_name,
-                    roles=', '.join(sorted(possible))))
+                    roles=self._get_role_names(possible)))
         role, = possible
         for opinion in self.opinions:
-            if (opinion.round == self.round
-                    and opinion.employee == employee
-                    and opinion.role != role):
+            if opinion.employee == employee and opinion.role != role:
                 raise SignatureError(gettext(
                         'return_management.msg_signature_other_role',
                         order=self.rec_name,
@@ -728,6 +751,15 @@ class Order(
                         line=line.rec_name,
                         order=self.rec_name))
 
+    def _check_approved(self):
+        "Check that something is agreed to"
+        if not any(
+                l.open_quantity if l.approved_quantity is None
+                else l.approved_quantity for l in self.lines):
+            raise SignatureError(gettext(
+                    'return_management.msg_order_approve_nothing',
+                    order=self.rec_name))
+
     @classmethod
     @ModelView.button
     def review(cls, orders):
@@ -741,6 +773,10 @@ class Order(
     @classmethod
     @Workflow.transition('reviewed')
     def _review(cls, orders):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Line.check_goods([
+                l for o in orders for l in o.lines if l.reason.inspect])
         cls._queue_process(orders)
 
     @classmethod
@@ -749,6 +785,7 @@ class Order(
         orders = cls._signable(orders, 'reviewed')
         for order in orders:
             order._check_prices()
+            order._check_approved()
         cls._sign(orders, 'final')
         cls._approve([o for o in orders if not o._missing_roles('final')])
 
@@ -762,7 +799,9 @@ class Order(
     def _approve(cls, orders):
         pool = Pool()
         Line = pool.get('return.order.line')
-        Line.apply_approved([l for o in orders for l in o.lines])
+        lines = [l for o in orders for l in o.lines]
+        Line.apply_approved(lines)
+        Line.check_goods(Line.browse(lines))
         cls._queue_process(orders)
 
     @classmethod
@@ -786,11 +825,18 @@ class Order(
             'initial': 'submitted',
             'final': 'reviewed',
             }[stage]
-        orders = cls._signable(orders, state)
+        signable = cls._signable(orders, state)
+        for order in orders:
+            if order not in signable:
+                raise SignatureError(gettext(
+                        'return_management.msg_order_refuse_state',
+                        order=order.rec_name))
+        orders = signable
         if quantities is None:
             quantities = {
                 l: l.open_quantity for o in orders for l in o.lines}
-        quantities = {l: q for l, q in quantities.items() if q}
+        quantities = {
+            l: q for l, q in quantities.items() if q and l.order in orders}
         Line.check_refused(quantities)
         for order in orders:
             if not any(l.order == order for l in quantities):
@@ -820,8 +866,13 @@ class Order(
 
     @classmethod
     @Workflow.transition('rejected')
+    @reset_employee('told_by')
     def _reject(cls, orders):
         cls._cancel_shipments(orders)
+        cls.write(orders, {
+                'told_at': None,
+                'told_channel': None,
+                })
 
     @classmethod
     @ModelView.button
@@ -847,23 +898,27 @@ class Order(
     @Workflow.transition('cancelled')
     @set_employee('cancelled_by')
     def cancel(cls, orders):
+        cls.lock(orders)
         for order in orders:
             order._check_undone()
         cls._cancel_shipments(orders)
+        cls.write(orders, {
+                'receipt_state': 'none',
+                'goods_settled': False,
+                })
 
     @classmethod
     @ModelView.button
     @Workflow.transition('draft')
-    @reset_employee('submitted_by', 'cancelled_by', 'told_by')
+    @reset_employee('submitted_by', 'cancelled_by')
     def draft(cls, orders):
         pool = Pool()
         Line = pool.get('return.order.line')
+        cls.lock(orders)
         for order in orders:
             order._check_undone()
         Line.reset([l for o in orders for l in o.lines])
         cls.write(orders, {
-                'told_at': None,
-                'told_channel': None,
                 'receipt_state': 'none',
                 'goods_settled': False,
                 })
@@ -882,7 +937,7 @@ class Order(
         Shipment = pool.get('stock.shipment.out.return')
         shipments = [
             s for o in orders for s in o.shipments if s.state == 'draft']
-        with Transaction().set_context(return_order_cancel=True):
+        with Transaction().set_context(_return_order_cancel=True):
             Shipment.cancel(shipments)
 
     @classmethod
@@ -964,7 +1019,7 @@ class Order(
         emptied = [
             s for s in dict.fromkeys(m.shipment for m in moves)
             if all(m in moves for m in s.moves)]
-        with Transaction().set_context(return_order_cancel=True):
+        with Transaction().set_context(_return_order_cancel=True):
             Shipment.cancel(emptied)
         Move.delete([m for m in moves if m.shipment not in emptied])
 

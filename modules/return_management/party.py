@@ -36,7 +36,10 @@ class Erase(metaclass=PoolMeta):
                     ('state', 'not in', ['done', 'rejected', 'cancelled']),
                     [
                         ('state', '=', 'rejected'),
-                        ('goods_settled', '=', False),
+                        ['OR',
+                            ('goods_settled', '=', False),
+                            ('told_at', '=', None),
+                            ],
                         ],
                     ],
                 ], limit=1)

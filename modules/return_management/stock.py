@@ -158,7 +158,44 @@ class Move(metaclass=PoolMeta):
     @Workflow.transition('done')
     @process_return
     def do(cls, moves):
+        cls.check_return_receipt([
+                m for m in moves if m.is_return_receipt])
         super().do(moves)
+
+    @classmethod
+    def check_return_receipt(cls, moves):
+        """Check the receipts of returns, whichever way they are done
+
+        A known person receives what was asked for, no more than was
+        announced, on a return shipment that puts it into the area.
+        """
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Order = pool.get('return.order')
+        Shipment = pool.get('stock.shipment.out.return')
+        Uom = pool.get('product.uom')
+        if not moves:
+            return
+        Order.lock(sorted({m.origin.order for m in moves}, key=int))
+        for company in {m.company for m in moves}:
+            Order._get_employee(company)
+        quantities = defaultdict(float)
+        for move in moves:
+            if not isinstance(move.shipment, Shipment):
+                raise ReceiptError(gettext(
+                        'return_management.msg_move_shipment_required',
+                        move=move.rec_name,
+                        order=move.origin.order.rec_name))
+            move.origin.check_area(move.shipment.warehouse_storage)
+            quantities[move.origin.id] += Uom.compute_qty(
+                move.unit, move.quantity, move.origin.unit)
+        for line in Line.browse(list(quantities)):
+            missing = line.missing_quantity if line.goods_asked else 0
+            if line.unit.round(quantities[line.id] - missing) > 0:
+                raise ReceiptError(gettext(
+                        'return_management.msg_line_over_receipt',
+                        line=line.rec_name,
+                        order=line.order.rec_name))
 
     @classmethod
     @ModelView.button
@@ -214,37 +251,9 @@ class ShipmentOutReturn(metaclass=PoolMeta):
 
     @classmethod
     @ModelView.button
-    @Workflow.transition('received')
-    def receive(cls, shipments):
-        cls._check_return_receipt(shipments)
-        super().receive(shipments)
-
-    @classmethod
-    def _check_return_receipt(cls, shipments):
-        "Check that a known person receives no more than was announced"
-        pool = Pool()
-        Order = pool.get('return.order')
-        Uom = pool.get('product.uom')
-        quantities = defaultdict(float)
-        for shipment in shipments:
-            for move in shipment.incoming_moves:
-                if move.is_return_receipt and move.state != 'cancelled':
-                    Order._get_employee(shipment.company)
-                    if move.product == move.origin.product:
-                        quantities[move.origin] += Uom.compute_qty(
-                            move.unit, move.quantity, move.origin.unit)
-        for line, quantity in quantities.items():
-            if line.unit.round(quantity - line.missing_quantity) > 0:
-                raise ReceiptError(gettext(
-                        'return_management.msg_line_over_receipt',
-                        line=line.rec_name,
-                        order=line.order.rec_name))
-
-    @classmethod
-    @ModelView.button
     @Workflow.transition('cancelled')
     def cancel(cls, shipments):
-        if not Transaction().context.get('return_order_cancel'):
+        if not Transaction().context.get('_return_order_cancel'):
             cls._count_cancelled(shipments, 1)
         super().cancel(shipments)
 

@@ -233,6 +233,12 @@ class Inspection(metaclass=PoolMeta):
             if cls._processed_fields & set(values):
                 cls._check_pending(returns)
         super().write(*args)
+        if Transaction().check_access:
+            for inspections, values in zip(args[::2], args[1::2]):
+                if 'origin' in values:
+                    returns = cls._get_returns(cls.browse(inspections))
+                    cls._check_inspector(returns)
+                    cls._check_pending(returns)
 
     @classmethod
     def delete(cls, inspections):
@@ -301,8 +307,14 @@ class Inspection(metaclass=PoolMeta):
         "Check that nothing follows yet from what is processed"
         pool = Pool()
         Line = pool.get('return.order.line')
-        inspections = [
-            i for i in cls._get_returns(inspections) if i.state != 'pending']
+        inspections = cls._get_returns(inspections)
+        if not Transaction().context.get('_return_inspection'):
+            for inspection in inspections:
+                if inspection.state == 'pending':
+                    raise AccessError(gettext(
+                            'return_quality.msg_inspection_process',
+                            inspection=inspection.rec_name))
+        inspections = [i for i in inspections if i.state != 'pending']
         cls._check_inspector(inspections)
         for inspection in inspections:
             if any(d.state in {'waiting', 'done'}
@@ -336,7 +348,8 @@ class Inspection(metaclass=PoolMeta):
         returns = [i for i in returns if i not in processed]
         cls._check_process(returns)
         cls.set_moves(returns)
-        super().process(inspections)
+        with Transaction().set_context(_return_inspection=True):
+            super().process(inspections)
         returns = cls.browse(returns)
         Disposition.decide([
                 d for i in returns for d in i.dispositions
