@@ -74,6 +74,46 @@ def test_submit_different_units(database):
     assert [o.result for o in outcomes] == ['submitted'] * 2, outcomes
 
 
+def close_short(order_id):
+    from trytond.backend import DatabaseOperationalError
+    order = Model.get('return.order')(order_id)
+    close = order.click('close_short')
+    for _ in range(100):
+        try:
+            close.execute('close')
+            return True
+        except DatabaseOperationalError:
+            time.sleep(0.05)
+
+
+def receive_or_close(shipment_id, order_id):
+    if shipment_id:
+        return click('stock.shipment.out.return', shipment_id, 'receive')
+    return close_short(order_id)
+
+
+def test_receive_and_close(database):
+    "Test that the same goods are not both received and closed short"
+    activate('return_management')
+    product = create_product()
+    stock(product, 1)
+    sale = deliver(create_customer(), (product, 1))
+    order = create_return(sale, (0, 1))
+    order.reload()
+    shipment, = order.shipments
+
+    outcomes = race(
+        receive_or_close, (shipment.id, None), (None, order.id))
+
+    assert sum(bool(o.result) for o in outcomes) >= 1, outcomes
+    order.reload()
+    line, = order.lines
+    assert line.received_quantity + line.closed_quantity == 1, outcomes
+    sale_line, = sale.lines
+    sale_line.reload()
+    assert sale_line.returnable_quantity == line.closed_quantity
+
+
 def test_refund_and_credit(database):
     "Test that a refund and a credit note do not both give the money back"
     activate('return_quality', 'return_refund', 'account_payment_clearing')
