@@ -133,6 +133,10 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         if self.line:
             self.quantity = self.line.undecided_quantity
 
+    @fields.depends('action')
+    def on_change_action(self):
+        self.accepted = self.action != 'customer'
+
     @fields.depends('line', '_parent_line.order')
     def on_change_with_order(self, name=None):
         return self.line.order if self.line else None
@@ -191,6 +195,9 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         pool = Pool()
         Line = pool.get('return.order.line')
         Order = pool.get('return.order')
+        vlist = [v.copy() for v in vlist]
+        for values in vlist:
+            values.setdefault('accepted', values.get('action') != 'customer')
         lines = Line.browse(list({
                     int(v['line']) for v in vlist if v.get('line')}))
         # What is undecided is decided only once

@@ -807,22 +807,28 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         """Return the quantity whose money may go back, in the line's unit
 
         It follows the timing of the policy and never exceeds what the final
-        review approved nor includes what was rejected.
+        review approved; what was rejected or goes back to the customer is
+        not paid for.
         """
         if self.order.state not in {'approved', 'done'}:
             return 0
-        approved = min(self.approved_quantity or 0, self.open_quantity)
+        given_back = sum(
+            d.quantity for d in self.dispositions
+            if d.accepted and d.action == 'customer'
+            and d.state != 'cancelled')
+        quantity = min(
+            self.approved_quantity or 0, self.open_quantity - given_back)
         timing = (
             self.policy_line.refund_timing if self.policy_line
             else 'inspection')
-        if timing == 'approval' or not self.expects_goods:
-            return approved
-        elif timing == 'receipt':
-            received = self.unit.round(
-                self.received_quantity - self.rejected_quantity)
-            return max(0, min(approved, received))
-        else:
-            return max(0, min(approved, self._get_accepted_quantity()))
+        if self.expects_goods and timing == 'receipt':
+            quantity = min(
+                quantity, self.received_quantity - self.rejected_quantity
+                - given_back)
+        elif self.expects_goods and timing == 'inspection':
+            quantity = min(
+                quantity, self._get_accepted_quantity() - given_back)
+        return max(0, self.unit.round(quantity))
 
     def _is_settled(self):
         "Test if nothing is to come nor to be decided"

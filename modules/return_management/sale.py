@@ -5,7 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from decimal import Decimal
 
-from sql import Union
+from sql import Null, Union
 from sql.aggregate import Max, Sum
 from sql.conditionals import Case
 from sql.operators import Concat
@@ -275,15 +275,18 @@ class Line(metaclass=PoolMeta):
         """Map the id of lines to what return sales take back of them
 
         The quantities of the quoted and later return sales are attributed to
-        the lines with the same product and unit, oldest first.
+        the lines with the same product, oldest first; in the unit of the
+        line.
         """
         pool = Pool()
+        Product = pool.get('product.product')
         Sale = pool.get('sale.sale')
+        Uom = pool.get('product.uom')
         cursor = Transaction().connection.cursor()
         sale = Sale.__table__()
         line = cls.__table__()
         origins = list(dict.fromkeys(l.sale for l in lines))
-        negatives = defaultdict(float)
+        rows = []
         for sub_sales in grouped_slice(origins):
             cursor.execute(*line
                 .join(sale, condition=line.sale == sale.id)
@@ -291,30 +294,45 @@ class Line(metaclass=PoolMeta):
                     sale.origin, line.product, line.unit,
                     Sum(-line.quantity),
                     where=sale.origin.in_(list(map(str, sub_sales)))
+                    & (line.product != Null)
                     & (line.quantity < 0)
                     & sale.state.in_([
                             'quotation', 'confirmed', 'processing', 'done']),
                     group_by=[sale.origin, line.product, line.unit]))
-            for origin, product, unit, quantity in cursor:
-                negatives[origin, product, unit] = quantity
+            rows.extend(cursor)
+        products = {
+            p.id: p for p in Product.browse(list({r[1] for r in rows}))}
+        units = {u.id: u for u in Uom.browse(list({r[2] for r in rows}))}
+        negatives = defaultdict(float)
+        for origin, product, unit, quantity in rows:
+            negatives[origin, product] += Uom.compute_qty(
+                units[unit], quantity, products[product].default_uom,
+                round=False)
 
         given_back = defaultdict(float)
+
+        def give_back(line, quantity):
+            given_back[line.id] += Uom.compute_qty(
+                line.product.default_uom, quantity, line.unit, round=False)
+
         for origin in origins:
             last = {}
             for origin_line in sorted(origin.lines, key=int):
-                if origin_line.type != 'line' or origin_line.quantity <= 0:
+                if (origin_line.type != 'line' or not origin_line.product
+                        or origin_line.quantity <= 0):
                     continue
-                key = (
-                    str(origin),
-                    getattr(origin_line.product, 'id', None),
-                    getattr(origin_line.unit, 'id', None))
-                quantity = min(negatives[key], origin_line.quantity)
-                given_back[origin_line.id] += quantity
+                key = (str(origin), origin_line.product.id)
+                if key not in negatives:
+                    continue
+                quantity = min(negatives[key], Uom.compute_qty(
+                        origin_line.unit, origin_line.quantity,
+                        origin_line.product.default_uom, round=False))
+                give_back(origin_line, quantity)
                 negatives[key] -= quantity
                 last[key] = origin_line
             # More than was sold must show as such
             for key, origin_line in last.items():
-                given_back[origin_line.id] += negatives[key]
+                give_back(origin_line, negatives[key])
         return given_back
 
     @classmethod

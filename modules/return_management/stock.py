@@ -180,8 +180,9 @@ class Move(metaclass=PoolMeta):
         for company in {m.company for m in moves}:
             Order._get_employee(company)
         quantities = defaultdict(float)
+        received = Transaction().context.get('_return_shipment_receive')
         for move in moves:
-            if not isinstance(move.shipment, Shipment):
+            if not isinstance(move.shipment, Shipment) or not received:
                 raise ReceiptError(gettext(
                         'return_management.msg_move_shipment_required',
                         move=move.rec_name,
@@ -248,6 +249,13 @@ class ShipmentOutReturn(metaclass=PoolMeta):
             nested = '.rec_name' if isinstance(clause[2], str) else '.id'
         return [('moves.origin.order' + nested, *clause[1:3],
                 'return.order.line', *clause[3:])]
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('received')
+    def receive(cls, shipments):
+        with Transaction().set_context(_return_shipment_receive=True):
+            super().receive(shipments)
 
     @classmethod
     @ModelView.button
