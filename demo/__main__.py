@@ -3,6 +3,7 @@
 "Run the returns of an order book through the road"
 import argparse
 import datetime as dt
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from .plan import Plan
 from .summary import print_plan, print_remarks
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = ROOT / 'var'
+# The tests have their own
+VAR = Path(os.environ.get('DEMO_VAR') or ROOT / 'var')
 BOOK = Path(__file__).with_name('orders.csv')
 
 
@@ -77,7 +79,7 @@ def main(argv=None):
         print(error, file=sys.stderr)
         return 2
     plan = Plan(book, arguments.from_, arguments.to, arguments.limit)
-    VAR.mkdir(exist_ok=True)
+    VAR.mkdir(parents=True, exist_ok=True)
     print_plan(plan)
     print_remarks(
         "Rows that can not be used", book.unusable, VAR / 'unusable.txt')
@@ -88,7 +90,15 @@ def main(argv=None):
     if not plan.lines:
         print("There is no return to run.", file=sys.stderr)
         return 2
-    return run(arguments, book, plan)
+    from trytond.exceptions import UserError
+    try:
+        return run(arguments, book, plan)
+    except UserError as error:
+        print(f"\nTryton refuses: {error.message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
 
 
 def run(arguments, book, plan):
@@ -109,20 +119,42 @@ def run(arguments, book, plan):
             bar.update(done - bar.n)
         database.activate(MODULES, progress)
 
-    from .company import setup
+    from .company import create_policy, setup
     from .history import History
+    from .result import print_summary
+    from .road import Road
+    from .server import serve
 
     days = {r.date.date() for rows in plan.orders.values() for r in rows}
-    days |= {l.row.date.date() for l in plan.lines} | {dt.date.today()}
-    database.company, passwords = database.run(setup, days)
+    days |= {l.row.date.date() for l in plan.lines}
+    database.company, passwords = database.run(
+        setup, days | {dt.date.today()})
+    if arguments.orders:
+        database.run(
+            create_policy, min(days), company=database.company)
 
-    history = History(database, plan, taxed=not arguments.orders)
+    taxed = not arguments.orders
+    history = History(database, plan, taxed)
     with tqdm(
             desc="Orders", unit="order", total=len(plan.orders)) as bar:
         for done in history.load():
             bar.update(done - bar.n)
-    return 0
+    road = Road(database, plan, history)
+    with tqdm(
+            desc="Returns", unit="return", total=len(road.returns)) as bar:
+        for done in road.run():
+            bar.update(done - bar.n)
+    difference = database.run(print_summary, plan, history, taxed)
+    code = 1 if difference else 0
+    if arguments.serve:
+        code = serve(database, passwords) or code
+    return code
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        # Nobody reads on, also not what is left in the buffer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

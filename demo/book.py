@@ -138,8 +138,10 @@ class Book:
             date = datetime.fromisoformat(value)
         except ValueError:
             raise RowError(f"the date \"{value}\" is not a date")
-        if date.tzinfo:
+        if date.tzinfo and 1 < date.year < 9999:
             date = date.replace(tzinfo=None) - date.utcoffset()
+        if not 1970 <= date.year <= datetime.now().year:
+            raise RowError(f"the year of \"{value}\" is not one to trade in")
         return date
 
     def _add(self, row):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from trytond.pool import Pool
 from trytond.transaction import Transaction
 
-__all__ = ['USERS', 'setup']
+__all__ = ['USERS', 'create_policy', 'setup']
 
 AREAS = {
     'return_location': "Returns",
@@ -59,6 +59,7 @@ def setup(dates):
         for year in sorted({d.year for d in dates}):
             _create_fiscalyear(company, year)
         _create_payment_means(company)
+        _create_return_accounts()
         _create_product_category(company)
         _create_areas()
         passwords = _create_users(company)
@@ -77,7 +78,8 @@ def _create_company():
         name="Pound Sterling", symbol="£", code='GBP', numeric_code='826',
         rounding=Decimal('0.01'), digits=2)
     currency.save()
-    party = Party(name="Fairweather Gifts", addresses=[{
+    # The codes of the customers are those of the order book
+    party = Party(name="Fairweather Gifts", code='company', addresses=[{
                 'street': "1 Harbour Lane", 'city': "Whitby"}])
     party.save()
     company = Company(party=party, currency=currency)
@@ -172,6 +174,20 @@ def _create_fiscalyear(company, year):
     FiscalYear.create_period([fiscalyear])
 
 
+def create_policy(date):
+    "Create the policy for order books of which only orders are known"
+    Policy = Pool().get('return.policy')
+
+    Policy.create([{
+                'name': "Order Book",
+                'start_date': date,
+                'lines': [('create', [{
+                                'period': 90,
+                                'refund_timing': 'receipt',
+                                }])],
+                }])
+
+
 def _create_payment_means(company):
     pool = Pool()
     Account = pool.get('account.account')
@@ -179,6 +195,7 @@ def _create_payment_means(company):
     PaymentJournal = pool.get('account.payment.journal')
     PaymentMethod = pool.get('account.invoice.payment.method')
     PaymentTerm = pool.get('account.invoice.payment_term')
+    RefundMethod = pool.get('return.refund.method')
 
     PaymentTerm.create([{
                 'name': "Direct",
@@ -191,14 +208,14 @@ def _create_payment_means(company):
         parent=cash.parent, reconcile=True, deferral=True)
     clearing.save()
     journal, = Journal.search([('type', '=', 'cash')], limit=1)
-    PaymentMethod.create([{
+    method, = PaymentMethod.create([{
                 'name': "Cash",
                 'company': company.id,
                 'journal': journal.id,
                 'credit_account': cash.id,
                 'debit_account': cash.id,
                 }])
-    PaymentJournal.create([{
+    payment_journal, = PaymentJournal.create([{
                 'name': "Card",
                 'company': company.id,
                 'currency': company.currency.id,
@@ -206,6 +223,34 @@ def _create_payment_means(company):
                 'clearing_account': clearing.id,
                 'clearing_journal': journal.id,
                 }])
+    RefundMethod.create([{
+                'name': "Cash",
+                'company': company.id,
+                'kind': 'cash',
+                'payment_method': method.id,
+                'days': 0,
+                }, {
+                'name': "Card",
+                'company': company.id,
+                'kind': 'card',
+                'payment_journal': payment_journal.id,
+                'days': 7,
+                }])
+
+
+def _create_return_accounts():
+    pool = Pool()
+    Account = pool.get('account.account')
+    Configuration = pool.get('return.configuration')
+
+    goodwill, = Account.copy(
+        [_get_account("Main Expense")], default={'name': "Goodwill"})
+    fee, = Account.copy(
+        [_get_account("Main Revenue")], default={'name': "Restocking Fees"})
+    configuration = Configuration(1)
+    configuration.goodwill_account = goodwill
+    configuration.restocking_fee_account = fee
+    configuration.save()
 
 
 def _create_product_category(company):
@@ -245,7 +290,7 @@ def _create_users(company):
 
     passwords = {}
     for login, (name, groups) in USERS.items():
-        party = Party(name=name)
+        party = Party(name=name, code=login)
         party.save()
         employee = Employee(party=party, company=company)
         employee.save()

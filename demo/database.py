@@ -1,6 +1,7 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 "Make a database, activate the modules and act in it as one of its users"
+import gc
 import logging
 import warnings
 from contextlib import closing, contextmanager
@@ -50,7 +51,9 @@ class Database:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.configuration.write_text(
             f'[database]\nuri = {self.uri}\npath = {self.folder}\n\n'
-            f'[session]\ntimeout = 28800\n')
+            f'[session]\ntimeout = 28800\n\n'
+            # Orders with hundreds of lines would be read again and again
+            f'[cache]\nrecord = 20000\n')
         self.configuration.chmod(0o600)
         config.update_etc(str(self.configuration))
         if self.is_sqlite:
@@ -107,6 +110,8 @@ class Database:
         from trytond import backend
         from trytond.pool import Pool
 
+        # What it has collected is hardly ever garbage
+        gc.set_threshold(100000, 50, 50)
         backend.Database(self.name).connect().init()
         with warnings.catch_warnings():
             # About old crypt functions and what SQLite can not alter

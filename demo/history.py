@@ -251,6 +251,8 @@ class History:
         days = defaultdict(list)
         for invoice in invoices:
             for line in invoice.lines_to_pay:
+                if line.reconciliation or not line.debit:
+                    continue
                 days[invoice.invoice_date].append({
                         'kind': 'receivable',
                         'company': self.database.company,

@@ -7,7 +7,7 @@ from textwrap import fill
 
 from .plan import OUTCOMES
 
-__all__ = ['print_plan', 'print_remarks']
+__all__ = ['WIDTH', 'print_plan', 'print_remarks', 'title']
 
 WIDTH = 79
 # The lines of the file that are named for one reason before they are cut off

@@ -101,6 +101,8 @@ def test_own():
             "the price has more than 4 decimals"),
         (order('1', '3', time='25:00:00'),
             "the date \"2024-03-01 25:00:00\" is not a date"),
+        ('1,A1,Mug,3,0001-01-01 00:00:00,1.00,7',
+            "the year of \"0001-01-01 00:00:00\" is not one to trade in"),
         (order('1', '3', customer=''), "an order without customer"),
         (order('C1', '-3', customer=''), "a return without customer"),
         (order('', '3'), "no order number"),

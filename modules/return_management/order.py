@@ -745,7 +745,7 @@ class Order(
 
     def _check_prices(self):
         for line in self.lines:
-            if line.unit_price is None:
+            if line.unit_price is None and line.open_quantity:
                 raise UnmatchedError(gettext(
                         'return_management.msg_line_price_required',
                         line=line.rec_name,
@@ -839,7 +839,8 @@ class Order(
             l: q for l, q in quantities.items() if q and l.order in orders}
         Line.check_refused(quantities)
         for order in orders:
-            if not any(l.order == order for l in quantities):
+            if (any(l.open_quantity for l in order.lines)
+                    and not any(l.order == order for l in quantities)):
                 raise RequiredValidationError(gettext(
                         'return_management.msg_order_refuse_nothing',
                         order=order.rec_name))
