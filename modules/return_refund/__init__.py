@@ -4,7 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    account, configuration, line, method, order, party, payment, refund, sale)
+    account, configuration, line, method, order, party, payment, refund, sale,
+    stock)
 
 __all__ = ['register']
 
@@ -22,6 +23,7 @@ def register():
         order.Line,
         order.Disposition,
         sale.Line,
+        stock.ShipmentOutReturn,
         account.Invoice,
         account.InvoiceReturnOrigin,
         account.InvoiceLine,
@@ -39,6 +41,7 @@ def register():
         depends=['return_quality'])
     Pool.register(
         account.InvoiceLine_AngloSaxon,
+        refund.Refund_AngloSaxon,
         module='return_refund', type_='model',
         depends=['account_stock_anglo_saxon'])
     Pool.register(

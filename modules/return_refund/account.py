@@ -7,12 +7,13 @@ from functools import wraps
 
 from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, Workflow, fields
+from trytond.model.exceptions import AccessError
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction, without_check_access
 
-from .exceptions import CreditedError
+from .exceptions import CreditedError, CreditedWarning, RefundedError
 
 
 def process_return(func):
@@ -88,6 +89,7 @@ class Invoice(metaclass=PoolMeta):
     @Workflow.transition('posted')
     def post_batch(cls, invoices):
         cls.check_credited(invoices)
+        cls.check_unattributed(invoices)
         super().post_batch(invoices)
 
     @classmethod
@@ -95,6 +97,7 @@ class Invoice(metaclass=PoolMeta):
     @Workflow.transition('posted')
     def post(cls, invoices):
         cls.check_credited(invoices)
+        cls.check_unattributed(invoices)
         super().post(invoices)
 
     @classmethod
@@ -102,6 +105,37 @@ class Invoice(metaclass=PoolMeta):
     def _post(cls, invoices):
         cls.check_credited(invoices)
         super()._post(invoices)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, invoices):
+        cls.check_refunded(invoices)
+        super().cancel(invoices)
+
+    @classmethod
+    def check_refunded(cls, invoices):
+        "Check that nothing was granted on the invoices"
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        for sub_invoices in grouped_slice(invoices):
+            ids = [i.id for i in sub_invoices]
+            for refund in Refund.search([
+                        ('state', 'not in', ['draft', 'cancelled']),
+                        ['OR',
+                            ('credit_note', 'in', ids),
+                            ('invoice', 'in', ids),
+                            ],
+                        ], limit=1):
+                if refund.credit_note and refund.credit_note.id in ids:
+                    raise RefundedError(gettext(
+                            'return_refund.msg_credit_note_cancel',
+                            invoice=refund.credit_note.rec_name,
+                            refund=refund.rec_name))
+                raise RefundedError(gettext(
+                        'return_refund.msg_invoice_cancel_refunded',
+                        invoice=refund.invoice.rec_name,
+                        refund=refund.rec_name))
 
     @classmethod
     def check_credited(cls, invoices):
@@ -136,6 +170,75 @@ class Invoice(metaclass=PoolMeta):
                             credited, original.invoice.currency),
                         documents='\n'.join(dict.fromkeys(
                                 d.rec_name for d in credits))))
+
+    @classmethod
+    def check_unattributed(cls, invoices):
+        "Warn about credits that may be for goods that are refunded already"
+        pool = Pool()
+        Line = pool.get('account.invoice.line')
+        Refund = pool.get('return.refund')
+        Warning = pool.get('res.user.warning')
+        for invoice in invoices:
+            if (invoice.type != 'out'
+                    or invoice.return_refunds
+                    or (invoice.move and invoice.move.state == 'posted')):
+                continue
+            lines = Line.filter_unattributed(invoice.lines)
+            if not lines:
+                continue
+            refunds = Refund.search([
+                    ('company', '=', invoice.company.id),
+                    ('party', '=', invoice.party.id),
+                    ('currency', '=', invoice.currency.id),
+                    ('invoice', '!=', None),
+                    ('invoice', '!=', invoice.id),
+                    ('state', 'not in', ['draft', 'cancelled']),
+                    ])
+            for refunded in sorted({r.invoice for r in refunds}, key=int):
+                if refunded.get_credited_amount(
+                        including=lines) > refunded.untaxed_amount:
+                    key = Warning.format('credit_unattributed', [invoice])
+                    if Warning.check(key):
+                        raise CreditedWarning(key, gettext(
+                                'return_refund.msg_credit_unattributed',
+                                invoice=invoice.rec_name,
+                                refunded=refunded.rec_name))
+                    break
+
+    def get_credited_amount(self, including=()):
+        """Return what is credited of the invoice and what may be
+
+        By the unattributed lines of the customer since then and the lines
+        including.
+        """
+        pool = Pool()
+        Line = pool.get('account.invoice.line')
+        lines = {*self.get_unattributed_lines(), *including}
+        credits = Line.get_credits([
+                l for l in self.lines if l.type == 'line' and l.amount > 0])
+        return sum(
+            (sum(c.values()) for c in credits.values()), Decimal(0)
+            ) - sum((l.amount for l in lines), Decimal(0))
+
+    def get_unattributed_lines(self):
+        "Return the posted lines that may credit the invoice unnamed"
+        pool = Pool()
+        Line = pool.get('account.invoice.line')
+        return Line.filter_unattributed(Line.search([
+                    ('invoice.company', '=', self.company.id),
+                    ('invoice.party', '=', self.party.id),
+                    ('invoice.currency', '=', self.currency.id),
+                    ('invoice.type', '=', 'out'),
+                    ('invoice.state', 'in', ['posted', 'paid']),
+                    ('invoice.invoice_date', '>=', self.invoice_date),
+                    ('invoice', '!=', self.id),
+                    ('type', '=', 'line'),
+                    ('return_refund_line', '=', None),
+                    ['OR',
+                        ('quantity', '<', 0),
+                        ('unit_price', '<', 0),
+                        ],
+                    ]))
 
     @classmethod
     def _get_waiting_returns(cls, invoices):
@@ -236,6 +339,41 @@ class Invoice(metaclass=PoolMeta):
             self.total_amount)
 
 
+    def get_returned_money_lines(self):
+        "Return the lines by which money of the credit note went out"
+        lines = set(self.payment_lines)
+        for line in self.lines_to_pay:
+            if line.reconciliation:
+                lines.update(line.reconciliation.lines)
+        return [
+            l for l in sorted(lines, key=int)
+            if l.is_return_money and l.get_return_amount(self.currency) > 0]
+
+    def get_credited_money(self):
+        "Return the money that went back by credit notes without refund"
+        pool = Pool()
+        Line = pool.get('account.invoice.line')
+        amounts = defaultdict(Decimal)
+        for credits in Line.get_credits([
+                    l for l in self.lines
+                    if l.type == 'line' and l.amount > 0]).values():
+            for document, amount in credits.items():
+                if (isinstance(document, self.__class__)
+                        and document != self
+                        and not document.return_refunds):
+                    amounts[document] += amount
+        money = Decimal(0)
+        for credit_note, amount in amounts.items():
+            # A credit note may be for several invoices
+            total = abs(credit_note.untaxed_amount)
+            share = min(amount / total, Decimal(1)) if total else Decimal(1)
+            money += share * sum((
+                    l.get_return_amount(self.currency)
+                    for l in credit_note.get_returned_money_lines()),
+                Decimal(0))
+        return self.currency.round(money)
+
+
 class InvoiceReturnOrigin(ModelSQL):
     "Credit Note - Returned Invoice"
     __name__ = 'account.invoice-return_origin-account.invoice'
@@ -294,6 +432,40 @@ class InvoiceLine(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('return_refund_line')
         return super().copy(lines, default=default)
+
+    @classmethod
+    def create(cls, vlist):
+        if any(v.get('return_refund_line') for v in vlist):
+            cls._check_refund_line()
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        if any('return_refund_line' in values for values in args[1::2]):
+            cls._check_refund_line()
+        super().write(*args)
+
+    @classmethod
+    def _check_refund_line(cls):
+        if Transaction().check_access:
+            raise AccessError(gettext(
+                    'return_management.msg_field_guarded',
+                    **cls.__names__('return_refund_line')))
+
+    @classmethod
+    def filter_unattributed(cls, lines):
+        "Return the lines that credit something without saying what"
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        lines = [
+            l for l in lines
+            if l.type == 'line' and not l.return_refund_line and l.amount < 0
+            # A discount is part of what was sold
+            and not (
+                isinstance(l.origin, SaleLine) and l.origin.quantity > 0
+                and l.quantity > 0)]
+        credited = cls._get_credited_lines(lines)
+        return [l for l in lines if not credited[l]]
 
     @classmethod
     def lock_credited(cls, lines):
@@ -394,6 +566,7 @@ class InvoiceLine(metaclass=PoolMeta):
     def _get_credits_domains(cls, lines):
         "Return the domains to search what credits the lines"
         pool = Pool()
+        ReturnLine = pool.get('return.order.line')
         Sale = pool.get('sale.sale')
         SaleLine = pool.get('sale.line')
         domains = []
@@ -409,10 +582,20 @@ class InvoiceLine(metaclass=PoolMeta):
             l.origin for l in lines if isinstance(l.origin, SaleLine)}
         sales = sorted({l.sale for l in sale_lines}, key=int)
         for sub_lines in grouped_slice(sorted(sale_lines, key=int)):
+            sub_lines = list(sub_lines)
             domains.append([
                     ('origin', 'in', list(map(str, sub_lines))),
                     ('quantity', '<', 0),
                     ])
+            return_lines = ReturnLine.search([
+                    ('sale_line', 'in', [l.id for l in sub_lines]),
+                    ], order=[])
+            for sub_returns in grouped_slice(return_lines):
+                domains.append([
+                        ('origin', 'in', list(map(str, sub_returns))),
+                        ('return_refund_line', '=', None),
+                        ('quantity', '<', 0),
+                        ])
         for sub_sales in grouped_slice(sales):
             returns = Sale.search([
                     ('origin', 'in', cls._get_return_sale_origins(
@@ -451,6 +634,7 @@ class InvoiceLine(metaclass=PoolMeta):
 
     def _get_credited_candidates(self):
         pool = Pool()
+        ReturnLine = pool.get('return.order.line')
         SaleLine = pool.get('sale.line')
         if self.return_refund_line:
             line = self.return_refund_line
@@ -464,6 +648,10 @@ class InvoiceLine(metaclass=PoolMeta):
             if self.origin.quantity < 0:
                 return self.origin._get_returned_invoice_lines()
             return self.origin._get_posted_invoice_lines()
+        elif self.quantity < 0 and isinstance(self.origin, ReturnLine):
+            # A credit note that someone made by hand
+            if self.origin.sale_line:
+                return self.origin.sale_line._get_posted_invoice_lines()
         return []
 
 
@@ -569,6 +757,9 @@ class MoveLine(metaclass=PoolMeta):
         amount = self.debit - self.credit
         company_currency = self.move.company.currency
         if company_currency != currency:
+            if self.move.journal.type == 'write-off':
+                # What only the rate made is nothing in the currency
+                return Decimal(0)
             with Transaction().set_context(date=self.move.date):
                 amount = Currency.compute(company_currency, amount, currency)
         return amount

@@ -5,13 +5,15 @@ from collections import defaultdict
 from decimal import Decimal
 
 from trytond.i18n import gettext
-from trytond.model import Check, Index, ModelSQL, ModelView, fields
+from trytond.model import (
+    Check, Index, ModelSQL, ModelStorage, ModelView, fields)
 from trytond.model.exceptions import AccessError
 from trytond.modules.currency.fields import Monetary
 from trytond.modules.product import price_digits, round_price
 from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
 
 from .exceptions import AccountError
 
@@ -32,7 +34,34 @@ class Used:
             self.taxes[tax.tax] += tax.amount
 
 
-class Line(ModelSQL, ModelView):
+class PreparedMixin(ModelStorage):
+    "Keep what only processes prepare from the users"
+    __slots__ = ()
+
+    @classmethod
+    def create(cls, vlist):
+        cls._check_prepared()
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        cls._check_prepared()
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, records):
+        cls._check_prepared()
+        super().delete(records)
+
+    @classmethod
+    def _check_prepared(cls):
+        if Transaction().check_access:
+            raise AccessError(gettext(
+                    'return_refund.msg_prepared',
+                    **cls.__names__()))
+
+
+class Line(PreparedMixin, ModelSQL, ModelView):
     "Return Refund Line"
     __name__ = 'return.refund.line'
 
@@ -445,7 +474,7 @@ class Line(ModelSQL, ModelView):
             and m.product == self.return_line.product]
 
 
-class LineTax(ModelSQL, ModelView):
+class LineTax(PreparedMixin, ModelSQL, ModelView):
     "Return Refund Line Tax"
     __name__ = 'return.refund.line.tax'
 

@@ -5,8 +5,10 @@ from functools import wraps
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, Workflow
+from trytond.model.exceptions import AccessError
 from trytond.pool import Pool, PoolMeta
-from trytond.transaction import without_check_access
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction, without_check_access
 
 from .exceptions import PaymentError
 
@@ -61,6 +63,58 @@ class Payment(metaclass=PoolMeta):
                                 payment=payment.rec_name,
                                 other=other.rec_name,
                                 refund=refund.rec_name))
+                if (payment != refund.payment
+                        and refund._is_underway(exclude=payment)):
+                    raise PaymentError(gettext(
+                            'return_refund.msg_payment_otherwise',
+                            payment=payment.rec_name,
+                            refund=refund.rec_name))
+
+    @classmethod
+    def check_failed(cls, payments):
+        "Check that what failed and was paid otherwise is not paid again"
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        for payment in payments:
+            refund = payment.origin
+            if (payment.state == 'failed'
+                    and isinstance(refund, Refund)
+                    and refund._is_underway(exclude=payment)):
+                raise PaymentError(gettext(
+                        'return_refund.msg_payment_otherwise',
+                        payment=payment.rec_name,
+                        refund=refund.rec_name))
+
+    @classmethod
+    def write(cls, *args):
+        if Transaction().check_access:
+            actions = iter(args)
+            for payments, values in zip(actions, actions):
+                if {'origin', 'line'} & set(values):
+                    cls.check_detached(payments)
+        super().write(*args)
+
+    @classmethod
+    @without_check_access
+    def check_detached(cls, payments):
+        "Check that no payment is taken away from its refund"
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        for sub_payments in grouped_slice(cls.browse(payments)):
+            sub_payments = list(sub_payments)
+            used = {
+                r.payment: r for r in Refund.search([
+                        ('payment', 'in', [p.id for p in sub_payments]),
+                        ])}
+            for payment in sub_payments:
+                refund = used.get(payment)
+                if isinstance(payment.origin, Refund):
+                    refund = payment.origin
+                if refund:
+                    raise AccessError(gettext(
+                            'return_refund.msg_payment_detached',
+                            payment=payment.rec_name,
+                            refund=refund.rec_name))
 
     @classmethod
     def delete(cls, payments):
@@ -79,6 +133,7 @@ class Payment(metaclass=PoolMeta):
     @Workflow.transition('processing')
     @process_refund
     def proceed(cls, payments):
+        cls.check_failed(payments)
         super().proceed(payments)
 
     @classmethod
@@ -86,6 +141,7 @@ class Payment(metaclass=PoolMeta):
     @Workflow.transition('succeeded')
     @process_refund
     def succeed(cls, payments):
+        cls.check_failed(payments)
         super().succeed(payments)
 
     @classmethod

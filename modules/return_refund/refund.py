@@ -16,7 +16,6 @@ from trytond.modules.currency.fields import Monetary
 from trytond.modules.return_management.model import GuardedMixin
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
-from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
 from .exceptions import (
@@ -280,11 +279,11 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         InvoiceLine = pool.get('account.invoice.line')
         Line = pool.get('return.refund.line')
         Method = pool.get('return.refund.method')
-        drafts, wanted = {}, {}
+        drafts, wanted = defaultdict(list), {}
         for order in orders:
             for refund in order.refunds:
                 if refund.state == 'draft':
-                    drafts[order, refund.invoice] = refund
+                    drafts[order, refund.invoice].append(refund)
             for line in order.lines:
                 quantity = line.unit.round(
                     line.refundable_quantity - line._get_pending_quantity()
@@ -299,7 +298,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         invoice_lines = InvoiceLine.browse(sorted({
                     il.id for ils in originals.values() for il in ils}))
         InvoiceLine.lock_credited(invoice_lines)
-        used = Line.get_used(invoice_lines, list(wanted), drafts.values())
+        used = Line.get_used(
+            invoice_lines, list(wanted), sum(drafts.values(), []))
         credited = cls._get_foreign_credits(invoice_lines)
         taxes = {}
         for invoice in {il.invoice for il in invoice_lines}:
@@ -322,10 +322,11 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                 if fee:
                     lines[order, invoice].append(fee)
 
-        to_delete = [r for k, r in drafts.items() if k not in lines]
         to_save, old, new = [], [], []
         for (order, invoice), r_lines in lines.items():
-            refund = drafts.get((order, invoice))
+            refunds = drafts[order, invoice]
+            # Finance may have declined a refund and drafted it again
+            refund = refunds.pop(0) if refunds else None
             if not refund:
                 refund = cls._get_refund(order, invoice)
                 new.append(refund)
@@ -341,7 +342,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             refund.found_method = refund.method = methods.get(refund.invoice)
         Line.delete(old)
         cls.save(to_save)
-        cls.delete(to_delete)
+        cls.delete(sum(drafts.values(), []))
 
     @classmethod
     def _get_foreign_credits(cls, invoice_lines):
@@ -383,7 +384,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         refunds = cls.browse(refunds)
         for refund in refunds:
             refund.check_separation()
-            refund.check_refundable()
+            refund.check_amounts()
+        cls.check_refundable(refunds)
         cls.check_credited(refunds)
         cls.check_received(refunds)
         cls.check_unattributed(refunds)
@@ -409,9 +411,15 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     def check_separation(self):
         "Check that who handled the goods does not approve the refund"
+        pool = Pool()
+        User = pool.get('res.user')
         employee = self.return_order._get_employee(self.company)
+        # One person may act as several employees
+        persons = {
+            employee.party,
+            *(e.party for e in User(Transaction().user).employees)}
         for document, employees in self._get_handlers():
-            if employee in employees:
+            if persons & {e.party for e in employees}:
                 raise SeparationError(gettext(
                         'return_refund.msg_refund_separation',
                         refund=self.rec_name,
@@ -423,24 +431,28 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         shipments = dict.fromkeys(
             m.shipment for l in self.return_order.lines for m in l.moves
             if m.shipment)
-        return [
+        handlers = [
             (s, {s.received_by, s.done_by} - {None}) for s in shipments]
+        for line in self.return_order.lines:
+            for disposition in line.dispositions:
+                if disposition.decided_by:
+                    handlers.append((disposition, {disposition.decided_by}))
+        return handlers
 
-    def check_refundable(self):
-        "Check that what was prepared may still be refunded"
-        quantities = defaultdict(float)
-        for line in self.lines:
-            if line.kind == 'goods':
-                quantities[line.return_line] += line.get_return_quantity()
-        for line, quantity in quantities.items():
-            if line.unit.round(
-                    line.refundable_quantity - line._get_pending_quantity()
-                    - line.granted_quantity - quantity) < 0:
-                raise RefundedError(gettext(
-                        'return_refund.msg_refund_changed',
-                        refund=self.rec_name,
-                        line=line.rec_name,
-                        order=self.return_order.rec_name))
+    def check_amounts(self):
+        "Check that the amounts are those of the lines"
+        untaxed = sum((l.amount for l in self.lines), Decimal(0))
+        taxes = sum(
+            (t.amount for l in self.lines for t in l.taxes), Decimal(0))
+        if ((untaxed, taxes, untaxed + taxes) != (
+                    self.untaxed_amount, self.tax_amount, self.amount)
+                or any(
+                    l.tax_amount != sum(t.amount for t in l.taxes)
+                    for l in self.lines)):
+            raise ApproveError(gettext(
+                    'return_refund.msg_refund_amounts',
+                    refund=self.rec_name,
+                    order=self.return_order.rec_name))
         if self.amount < 0 or (
                 not self.amount and any(l.kind == 'fee' for l in self.lines)):
             raise ApproveError(gettext(
@@ -448,6 +460,26 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                     refund=self.rec_name))
         for line in self.lines:
             line.get_account()
+
+    @classmethod
+    def check_refundable(cls, refunds):
+        "Check that what was prepared may still be refunded"
+        quantities = defaultdict(float)
+        for refund in refunds:
+            for refund_line in refund.lines:
+                if refund_line.kind != 'goods':
+                    continue
+                line = refund_line.return_line
+                quantities[line] += refund_line.get_return_quantity()
+                if line.unit.round(
+                        line.refundable_quantity
+                        - line._get_pending_quantity()
+                        - line.granted_quantity - quantities[line]) < 0:
+                    raise RefundedError(gettext(
+                            'return_refund.msg_refund_changed',
+                            refund=refund.rec_name,
+                            line=line.rec_name,
+                            order=refund.return_order.rec_name))
 
     @classmethod
     def check_credited(cls, refunds):
@@ -515,7 +547,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                     ('id', '!=', exclude.id if exclude else -1),
                     ]):
             money -= refund.get_money_amount()
-        return money
+        return money - invoice.get_credited_money()
 
     def get_money_amount(self):
         "Return the money that goes back, on its way or arrived"
@@ -533,61 +565,27 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     def _get_money_lines(self):
         "Return the account move lines by which money went to the customer"
-        lines = set(self.credit_note.payment_lines)
-        for line in self.credit_note.lines_to_pay:
-            if line.reconciliation:
-                lines.update(line.reconciliation.lines)
-        return [
-            l for l in sorted(lines, key=int)
-            if l.is_return_money
-            and l.get_return_amount(self.currency) > 0]
+        return self.credit_note.get_returned_money_lines()
 
     @classmethod
     def check_unattributed(cls, refunds):
         """Warn about credits that may be for the same goods
 
-        They name no origin and together with the others would exceed the
-        invoice.
+        They name nothing that was invoiced and together with the others would
+        exceed the invoice.
         """
         pool = Pool()
-        InvoiceLine = pool.get('account.invoice.line')
         Warning = pool.get('res.user.warning')
-        parties = sorted({r.party.id for r in refunds if r.invoice})
-        if not parties:
-            return
-        others = defaultdict(list)
-        for sub_parties in grouped_slice(parties):
-            for line in InvoiceLine.search([
-                        ('invoice.party', 'in', list(sub_parties)),
-                        ('invoice.type', '=', 'out'),
-                        ('invoice.state', 'in', ['posted', 'paid']),
-                        ('type', '=', 'line'),
-                        ('quantity', '<', 0),
-                        ('origin', '=', None),
-                        ('return_refund_line', '=', None),
-                        ]):
-                invoice = line.invoice
-                others[
-                    invoice.company, invoice.party, invoice.currency
-                    ].append(line)
+        amounts = defaultdict(Decimal)
         for refund in refunds:
             invoice = refund.invoice
             if not invoice:
                 continue
-            lines = [
-                l for l in others[
-                    refund.company, refund.party, refund.currency]
-                if l.invoice.invoice_date >= invoice.invoice_date]
-            if not lines:
-                continue
-            charged = [
-                l for l in invoice.lines if l.type == 'line' and l.amount > 0]
-            credited = sum(
-                sum(c.values())
-                for c in InvoiceLine.get_credits(charged).values())
-            total = credited + refund.untaxed_amount - sum(
-                l.amount for l in lines)
-            if total <= invoice.untaxed_amount:
+            amounts[invoice] += refund.untaxed_amount
+            lines = invoice.get_unattributed_lines()
+            if not lines or (
+                    invoice.get_credited_amount() + amounts[invoice]
+                    <= invoice.untaxed_amount):
                 continue
             key = Warning.format('refund_unattributed', [refund])
             if Warning.check(key):
@@ -639,6 +637,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('posted')
     def retry(cls, refunds):
         for refund in refunds:
+            refund.check_separation()
             refund.check_method()
         cls.write(refunds, {
                 'payment': None,
@@ -672,8 +671,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Make and post the credit notes"
         pool = Pool()
         Invoice = pool.get('account.invoice')
-        cls._settle([r for r in refunds if not r.amount])
-        refunds = [r for r in refunds if r.amount]
+        cls._settle([r for r in refunds if not r._needs_credit_note()])
+        refunds = [r for r in refunds if r._needs_credit_note()]
         if not refunds:
             return
         for refund in refunds:
@@ -681,9 +680,30 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         Invoice.save([r.credit_note for r in refunds])
         cls.save(refunds)
         cls._set_taxes(refunds)
+        for refund in refunds:
+            refund._check_credit_note()
         with Transaction().set_context(_skip_warnings=True):
             Invoice.post([r.credit_note for r in refunds])
         cls._post(refunds)
+
+    def _needs_credit_note(self):
+        "Test if there is something to book"
+        return bool(self.amount)
+
+    def _check_credit_note(self):
+        "Check that the credit note gives back what was approved"
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        Lang = pool.get('ir.lang')
+        credit_note = Invoice(self.credit_note.id)
+        if credit_note.total_amount != -self.amount:
+            lang = Lang.get()
+            raise CreditedError(gettext(
+                    'return_refund.msg_refund_credit_note_differs',
+                    refund=self.rec_name,
+                    amount=lang.currency(self.amount, self.currency),
+                    credited=lang.currency(
+                        -credit_note.total_amount, self.currency)))
 
     @classmethod
     @Workflow.transition('posted')
@@ -785,10 +805,16 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         MoveLine = pool.get('account.move.line')
         Payment = pool.get('account.payment')
         to_reconcile, to_offset, payments, failed = [], {}, {}, []
+        blocked = []
         for refund in refunds:
             lines = refund._get_reconcile_lines()
             if lines:
-                to_reconcile.append(lines)
+                failure = refund._get_exchange_failure(lines)
+                if not failure:
+                    to_reconcile.append(lines)
+                elif refund.failure != failure:
+                    refund.failure = failure
+                    blocked.append(refund)
                 continue
             if refund._is_underway():
                 continue
@@ -804,13 +830,19 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             elif refund.method.payment_journal:
                 payments[refund] = refund._get_payment(money)
             else:
-                to_reconcile.append(refund._pay_directly(money))
+                lines = refund._pay_directly(money)
+                failure = refund._get_exchange_failure(lines)
+                if not failure:
+                    to_reconcile.append(lines)
+                else:
+                    refund.failure = failure
+                    blocked.append(refund)
         if to_offset:
             Invoice.add_payment_lines(to_offset)
         Payment.save(list(payments.values()))
         for refund, payment in payments.items():
             refund.payment = payment
-        cls.save([*payments, *failed])
+        cls.save([*payments, *failed, *blocked])
         cls._fail(failed)
         MoveLine.reconcile(*filter(None, to_reconcile))
 
@@ -830,6 +862,9 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             return not line.reconciliation
 
         def balance(lines):
+            # As the ledger does, which then books the exchange difference
+            if all(l.second_currency == self.currency for l in lines):
+                return sum(l.amount_second_currency for l in lines)
             return sum(l.debit - l.credit for l in lines)
 
         payments = [p for p in line.payments if p.state != 'failed']
@@ -852,17 +887,42 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             return []
         return sorted(lines, key=int)
 
+    def _get_exchange_failure(self, lines):
+        "Return why the exchange difference of the lines cannot be booked"
+        pool = Pool()
+        Configuration = pool.get('account.configuration')
+        difference = sum(l.debit - l.credit for l in lines)
+        if not difference:
+            return
+        config = Configuration(1)
+        for name in [
+                'currency_exchange_journal',
+                'currency_exchange_debit_account' if difference > 0
+                else 'currency_exchange_credit_account']:
+            if not config.get_multivalue(name, company=self.company.id):
+                return gettext(
+                    'return_refund.msg_refund_exchange_missing',
+                    refund=self.rec_name,
+                    **config.__names__(name))
+
     def _get_payment_lines(self, payment):
         "Return the lines that the payment booked against the customer"
         return []
 
-    def _is_underway(self):
-        "Test if something already happens with the credit note"
+    def _is_underway(self, exclude=None):
+        """Test if something already happens with the credit note
+
+        Besides the payment to exclude.
+        """
+        if not self.credit_note:
+            return False
         line = self._get_credit_line()
         if (not line or line.payment_blocked
                 or self.credit_note.payment_lines):
             return True
-        if any(p.state != 'failed' for p in line.payments):
+        if any(
+                p.state != 'failed'
+                for p in {self.payment, *line.payments} - {None, exclude}):
             return True
         return bool(self.invoice and line in self.invoice.payment_lines)
 
@@ -926,7 +986,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     def _get_state(self):
         "Return the state that follows from the ledger and why it failed"
         lines = self.credit_note.lines_to_pay
-        if lines and all(l.reconciliation for l in lines):
+        if not self.amount or (
+                lines and all(l.reconciliation for l in lines)):
             return 'paid' if self._get_money_lines() else 'settled', None
         if self.payment:
             if self.payment.state == 'failed':
@@ -948,6 +1009,17 @@ class Refund_Clearing(metaclass=PoolMeta):
                 l for l in payment.clearing_move.lines
                 if l.account == payment.line.account)
         return lines
+
+
+class Refund_AngloSaxon(metaclass=PoolMeta):
+    __name__ = 'return.refund'
+
+    def _needs_credit_note(self):
+        # Goods that cost the customer nothing did cost the company
+        return super()._needs_credit_note() or any(
+            l.invoice_line and not l.invoice_line.amount
+            and l.return_line.expects_goods and l.product.type == 'goods'
+            for l in self.lines)
 
 
 class Refund_Quality(metaclass=PoolMeta):

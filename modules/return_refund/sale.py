@@ -25,7 +25,8 @@ class Line(metaclass=PoolMeta):
         for line in sale.lines:
             if (line.type == 'line' and line.quantity > 0
                     and line.product == self.product
-                    and line.unit == self.unit):
+                    and line.unit and self.unit
+                    and line.unit.category == self.unit.category):
                 lines.extend(line._get_posted_invoice_lines())
         return sorted(lines, key=lambda l: (l.invoice.invoice_date, l.id))
 

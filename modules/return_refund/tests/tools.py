@@ -12,8 +12,8 @@ __all__ = [
     'accept', 'approve', 'as_user', 'create_accountant', 'create_cash_method',
     'create_payment_journal',
     'create_payment_method', 'create_refund_method', 'execute_payment',
-    'get_refund', 'pay_by_payment', 'pay_invoice', 'return_goods',
-    'set_accounts']
+    'get_refund', 'pay_by_payment', 'pay_invoice', 'retry',
+    'return_goods', 'set_accounts']
 
 
 def set_accounts():
@@ -159,6 +159,13 @@ def get_refund(order):
 def approve(refund, user):
     "Let the user of finance approve the refund"
     as_user(user, lambda: type(refund)(refund.id).click('approve'))
+    refund.reload()
+    return refund
+
+
+def retry(refund, user):
+    "Let the user of finance pay the refund again"
+    as_user(user, lambda: type(refund)(refund.id).click('retry'))
     refund.reload()
     return refund
 
