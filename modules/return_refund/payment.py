@@ -85,19 +85,22 @@ class Payment(metaclass=PoolMeta):
                         payment=payment.rec_name,
                         refund=refund.rec_name))
 
+    # What finance has approved
+    _refund_fields = {'company', 'kind', 'party', 'amount', 'line', 'origin'}
+
     @classmethod
     def write(cls, *args):
         if Transaction().check_access:
             actions = iter(args)
             for payments, values in zip(actions, actions):
-                if {'origin', 'line'} & set(values):
+                if cls._refund_fields & set(values):
                     cls.check_detached(payments)
         super().write(*args)
 
     @classmethod
     @without_check_access
     def check_detached(cls, payments):
-        "Check that no payment is taken away from its refund"
+        "Check that no payment departs from its refund"
         pool = Pool()
         Refund = pool.get('return.refund')
         for sub_payments in grouped_slice(cls.browse(payments)):
