@@ -18,6 +18,7 @@ def register():
         policy.Policy,
         policy.Line,
         order.Order,
+        opinion.Order,
         line.Line,
         line.CloseShortStart,
         line.CloseShortStartLine,

@@ -40,3 +40,27 @@ class GuardedMixin(ModelStorage):
             raise AccessError(gettext(
                     'return_management.msg_field_guarded',
                     **cls.__names__(name)))
+
+
+class ImmutableMixin(ModelStorage):
+    """Keep records that only the system creates and nothing changes
+
+    A user has no rights on them; neither has a script.
+    """
+    __slots__ = ()
+    _message_create = 'return_management.msg_opinion_create'
+    _message_modify = 'return_management.msg_opinion_modify'
+
+    @classmethod
+    def create(cls, vlist):
+        if Transaction().check_access:
+            raise AccessError(gettext(cls._message_create))
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        raise AccessError(gettext(cls._message_modify))
+
+    @classmethod
+    def delete(cls, records):
+        raise AccessError(gettext(cls._message_modify))

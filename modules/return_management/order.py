@@ -16,13 +16,12 @@ from trytond.model.exceptions import AccessError, RequiredValidationError
 from trytond.modules.company.model import (
     employee_field, reset_employee, set_employee)
 from trytond.pool import Pool
-from trytond.pyson import Bool, Eval, If
+from trytond.pyson import Eval, If
 from trytond.tools import timezone
 from trytond.transaction import Transaction
 
 from .exceptions import (
-    CancelError, EmployeeError, PartyError, RequestedError, SignatureError,
-    UnmatchedError)
+    CancelError, EmployeeError, PartyError, RequestedError)
 from .model import GuardedMixin
 
 CHANNELS = [
@@ -44,10 +43,6 @@ class Order(
 
     _states = {
         'readonly': Eval('state') != 'draft',
-        }
-    _states_sign = {
-        'readonly': ~Eval('state').in_(['submitted', 'reviewed']),
-        'invisible': Eval('state') == 'draft',
         }
 
     number = fields.Char(
@@ -140,14 +135,6 @@ class Order(
                 | ~Eval('party') | ~Eval('company')),
             })
 
-    signing_role = fields.Selection(
-        'get_roles', "Sign as", states=_states_sign,
-        help="The role to sign for when you have several.")
-    opinion_text = fields.Text(
-        "Opinion", states=_states_sign,
-        help="The text of the next opinion; kept with the signature.")
-    opinions = fields.One2Many(
-        'return.order.opinion', 'order', "Opinions", readonly=True)
     round = fields.Integer(
         "Round", required=True, readonly=True,
         help="How many times the return was submitted: "
@@ -171,20 +158,6 @@ class Order(
             ('exception', "Exception"),
             ], "Receipt State", required=True, readonly=True, sort=False)
 
-    told_channel = fields.Selection(
-        [(None, "")] + CHANNELS, "Told through", sort=False,
-        states={
-            'invisible': Eval('state') != 'rejected',
-            'readonly': Bool(Eval('told_at')),
-            },
-        help="How the customer was told the refusal.")
-    told_at = fields.DateTime(
-        "Told at", readonly=True,
-        states={
-            'invisible': Eval('state') != 'rejected',
-            },
-        help="When the customer was told the refusal.")
-    told_by = employee_field("Told by", states=['rejected'])
     submitted_by = employee_field(
         "Submitted by",
         states=['submitted', 'reviewed', 'approved', 'done', 'rejected'])
@@ -203,7 +176,6 @@ class Order(
 
     @classmethod
     def __setup__(cls):
-        cls.told_by.states['invisible'] = Eval('state') != 'rejected'
         cls.number.search_unaccented = False
         cls.reference.search_unaccented = False
         cls.tracking_number.search_unaccented = False
@@ -230,11 +202,6 @@ class Order(
         cls._order = [('requested_at', 'DESC'), ('id', 'DESC')]
         cls._transitions |= {
             ('draft', 'submitted'),
-            ('submitted', 'reviewed'),
-            ('submitted', 'approved'),
-            ('submitted', 'rejected'),
-            ('reviewed', 'approved'),
-            ('reviewed', 'rejected'),
             ('draft', 'cancelled'),
             ('submitted', 'cancelled'),
             ('reviewed', 'cancelled'),
@@ -250,19 +217,6 @@ class Order(
                     'invisible': Eval('state') != 'draft',
                     'readonly': ~Eval('lines', []),
                     'depends': ['state', 'lines'],
-                    },
-                'review': {
-                    'invisible': Eval('state') != 'submitted',
-                    'depends': ['state'],
-                    },
-                'approve': {
-                    'invisible': Eval('state') != 'reviewed',
-                    'depends': ['state'],
-                    },
-                'reject': {
-                    'invisible': ~Eval('state').in_(
-                        ['submitted', 'reviewed']),
-                    'depends': ['state'],
                     },
                 'cancel': {
                     'invisible': ~Eval('state').in_(
@@ -284,11 +238,6 @@ class Order(
                 'ask_again': {
                     'invisible': Eval('receipt_state') != 'exception',
                     'depends': ['receipt_state'],
-                    },
-                'tell': {
-                    'invisible': (
-                        (Eval('state') != 'rejected') | Eval('told_at')),
-                    'depends': ['state', 'told_at'],
                     },
                 'process': {
                     'invisible': ~Eval('state').in_(
@@ -367,24 +316,6 @@ class Order(
                     self.warehouse = sale_line.sale.warehouse
                 break
 
-    @classmethod
-    def get_roles(cls):
-        pool = Pool()
-        Opinion = pool.get('return.order.opinion')
-        roles = Opinion.fields_get(['role'])['role']['selection']
-        return [(None, "")] + [
-            (role, name) for role, name in roles if role != 'policy']
-
-    @classmethod
-    def _role_groups(cls):
-        "Return the XML id of the group for each role that persons sign for"
-        return {
-            'service': 'return_management.group_return_service',
-            'sales': 'return_management.group_return_sales',
-            'quality': 'return_management.group_return_quality',
-            'finance': 'return_management.group_return_finance',
-            }
-
     @property
     def requested_on(self):
         "The day of the application in the company's time zone"
@@ -446,8 +377,7 @@ class Order(
         default = default.copy() if default is not None else {}
         for name in [
                 'number', 'submitted_at', 'submitted_by', 'cancelled_by',
-                'told_channel', 'told_at', 'told_by', 'signing_role',
-                'opinion_text', 'opinions', 'tracking_number']:
+                'tracking_number']:
             default.setdefault(name)
         default.setdefault('requested_at', cls.default_requested_at())
         default.setdefault('round', 0)
@@ -457,8 +387,7 @@ class Order(
 
     _guarded_fields = {
         'number', 'round', 'submitted_at', 'submitted_by', 'cancelled_by',
-        'opinions', 'told_at', 'told_by', 'goods_settled', 'receipt_state',
-        'state'}
+        'goods_settled', 'receipt_state', 'state'}
     # What a signature covers must not change behind it
     _signed_fields = {
         'company', 'party', 'applicant', 'channel', 'requested_at',
@@ -473,12 +402,6 @@ class Order(
                     if order.state != 'draft':
                         raise AccessError(gettext(
                                 'return_management.msg_order_modify',
-                                order=order.rec_name))
-            if 'told_channel' in values and Transaction().check_access:
-                for order in orders:
-                    if order.told_at:
-                        raise AccessError(gettext(
-                                'return_management.msg_order_told',
                                 order=order.rec_name))
         super().write(*args)
 
@@ -618,281 +541,6 @@ class Order(
                         reason=next(
                             l.reason.rec_name for l in order.lines
                             if l.reason.evidence)))
-
-    @classmethod
-    def _approve_automatically(cls, orders):
-        pool = Pool()
-        Opinion = pool.get('return.order.opinion')
-        orders = [o for o in orders if o._is_automatic()]
-        Opinion.save([
-                o._get_opinion('final', 'policy', 'agree') for o in orders])
-        cls._approve(orders)
-
-    def _is_automatic(self):
-        "Test if the policy approves the return without a person"
-        pool = Pool()
-        Currency = pool.get('currency.currency')
-        amount = 0
-        limits = []
-        for line in self.lines:
-            rule = line.policy_line
-            if (not line.sale_line or not line.eligible
-                    or line.reason.inspect
-                    or not rule or rule.automatic_amount is None):
-                return False
-            amount += line.amount
-            limits.append(rule.automatic_amount)
-        with Transaction().set_context(date=self.requested_on):
-            amount = Currency.compute(
-                self.currency, amount, self.company.currency)
-        return amount <= min(limits)
-
-    def _get_opinion(self, stage, role, decision, text=None, employee=None):
-        pool = Pool()
-        Opinion = pool.get('return.order.opinion')
-        return Opinion(
-            order=self, stage=stage, role=role, round=self.round,
-            decision=decision, text=text, employee=employee,
-            signed_at=dt.datetime.now().replace(microsecond=0))
-
-    def _required_roles(self, stage):
-        "Return the set of roles that must agree at the stage"
-        if stage == 'initial':
-            return {'sales'}
-        roles = set()
-        for line in self.lines:
-            if line.policy_line:
-                roles.update(line.policy_line.roles)
-            if not line.sale_line:
-                roles.add('finance')
-        return roles or {'sales'}
-
-    def _missing_roles(self, stage):
-        signed = {
-            o.role for o in self.opinions
-            if o.round == self.round and o.stage == stage
-            and o.decision == 'agree'}
-        return self._required_roles(stage) - signed
-
-    @classmethod
-    def _get_user_roles(cls):
-        pool = Pool()
-        ModelData = pool.get('ir.model.data')
-        User = pool.get('res.user')
-        groups = set(User.get_groups())
-        return {
-            role for role, xml_id in cls._role_groups().items()
-            if ModelData.get_id(xml_id) in groups}
-
-    @classmethod
-    def _get_role_names(cls, roles):
-        names = dict(cls.get_roles())
-        return ', '.join(sorted(names[r] for r in roles)) or '-'
-
-    def _get_signing_role(self, roles, employee):
-        """Return the one role of roles that the employee signs for
-
-        roles is the set that may still sign.
-        """
-        chosen = (
-            Transaction().context.get('return_role') or self.signing_role)
-        possible = roles & self._get_user_roles()
-        if chosen:
-            possible &= {chosen}
-        if not possible:
-            raise SignatureError(gettext(
-                    'return_management.msg_signature_role',
-                    order=self.rec_name,
-                    roles=self._get_role_names(roles)))
-        if len(possible) > 1:
-            raise SignatureError(gettext(
-                    'return_management.msg_signature_several_roles',
-                    order=self.rec_name,
-                    roles=self._get_role_names(possible)))
-        role, = possible
-        for opinion in self.opinions:
-            if opinion.employee == employee and opinion.role != role:
-                raise SignatureError(gettext(
-                        'return_management.msg_signature_other_role',
-                        order=self.rec_name,
-                        employee=employee.rec_name,
-                        role=opinion.role_string))
-        return role
-
-    @classmethod
-    def _sign(cls, orders, stage):
-        "Sign the agreement of the user with the orders at the stage"
-        pool = Pool()
-        Opinion = pool.get('return.order.opinion')
-        opinions = []
-        for order in orders:
-            employee = cls._get_employee(order.company)
-            role = order._get_signing_role(
-                order._missing_roles(stage), employee)
-            opinion = order._get_opinion(
-                stage, role, 'agree', order.opinion_text, employee)
-            opinion.lines = opinion.get_differences()
-            opinions.append(opinion)
-        Opinion.save(opinions)
-        cls._clear_opinion(orders)
-
-    @classmethod
-    def _clear_opinion(cls, orders):
-        cls.write(orders, {
-                'signing_role': None,
-                'opinion_text': None,
-                })
-
-    def _check_prices(self):
-        for line in self.lines:
-            if line.unit_price is None and line.open_quantity:
-                raise UnmatchedError(gettext(
-                        'return_management.msg_line_price_required',
-                        line=line.rec_name,
-                        order=self.rec_name))
-
-    def _check_approved(self):
-        "Check that something is agreed to"
-        if not any(
-                l.open_quantity if l.approved_quantity is None
-                else l.approved_quantity for l in self.lines):
-            raise SignatureError(gettext(
-                    'return_management.msg_order_approve_nothing',
-                    order=self.rec_name))
-
-    @classmethod
-    @ModelView.button
-    def review(cls, orders):
-        orders = cls._signable(orders, 'submitted')
-        for order in orders:
-            if any(l.reason.inspect for l in order.lines):
-                order._check_prices()
-        cls._sign(orders, 'initial')
-        cls._review([o for o in orders if not o._missing_roles('initial')])
-
-    @classmethod
-    @Workflow.transition('reviewed')
-    def _review(cls, orders):
-        pool = Pool()
-        Line = pool.get('return.order.line')
-        Line.check_goods([
-                l for o in orders for l in o.lines if l.reason.inspect])
-        cls._queue_process(orders)
-
-    @classmethod
-    @ModelView.button
-    def approve(cls, orders):
-        orders = cls._signable(orders, 'reviewed')
-        for order in orders:
-            order._check_prices()
-            order._check_approved()
-        cls._sign(orders, 'final')
-        cls._approve([o for o in orders if not o._missing_roles('final')])
-
-    @classmethod
-    def _signable(cls, orders, state):
-        cls.lock(orders)
-        return [o for o in cls.browse(orders) if o.state == state]
-
-    @classmethod
-    @Workflow.transition('approved')
-    def _approve(cls, orders):
-        pool = Pool()
-        Line = pool.get('return.order.line')
-        lines = [l for o in orders for l in o.lines]
-        Line.apply_approved(lines)
-        Line.check_goods(Line.browse(lines))
-        cls._queue_process(orders)
-
-    @classmethod
-    @ModelView.button_action('return_management.wizard_order_reject')
-    def reject(cls, orders):
-        pass
-
-    @classmethod
-    def refuse(cls, orders, stage, reason, text, quantities=None):
-        """Sign the refusal of orders at the stage, in the name of the user
-
-        quantities maps return order lines to the quantity refused, in the
-        unit of the line; None refuses the orders whole.  An order of which
-        something is left goes on with it.
-        """
-        pool = Pool()
-        Line = pool.get('return.order.line')
-        Opinion = pool.get('return.order.opinion')
-        state = {
-            'intake': 'submitted',
-            'initial': 'submitted',
-            'final': 'reviewed',
-            }[stage]
-        signable = cls._signable(orders, state)
-        for order in orders:
-            if order not in signable:
-                raise SignatureError(gettext(
-                        'return_management.msg_order_refuse_state',
-                        order=order.rec_name))
-        orders = signable
-        if quantities is None:
-            quantities = {
-                l: l.open_quantity for o in orders for l in o.lines}
-        quantities = {
-            l: q for l, q in quantities.items() if q and l.order in orders}
-        Line.check_refused(quantities)
-        for order in orders:
-            if (any(l.open_quantity for l in order.lines)
-                    and not any(l.order == order for l in quantities)):
-                raise RequiredValidationError(gettext(
-                        'return_management.msg_order_refuse_nothing',
-                        order=order.rec_name))
-        opinions = []
-        for order in orders:
-            employee = cls._get_employee(order.company)
-            roles = (
-                {'service', 'sales'} if stage == 'intake'
-                else order._required_roles(stage))
-            role = order._get_signing_role(roles, employee)
-            opinion = order._get_opinion(
-                stage, role, 'refuse', text, employee)
-            opinion.reason = reason
-            opinion.lines = opinion.get_refusals(quantities)
-            opinions.append(opinion)
-        Opinion.save(opinions)
-        Line.refuse(quantities)
-        cls._clear_opinion(orders)
-        orders = cls.browse(orders)
-        cls._reject([
-                o for o in orders if not any(l.open_quantity for l in o.lines)
-                ])
-        cls._queue_process(orders)
-
-    @classmethod
-    @Workflow.transition('rejected')
-    @reset_employee('told_by')
-    def _reject(cls, orders):
-        cls._cancel_shipments(orders)
-        cls.write(orders, {
-                'told_at': None,
-                'told_channel': None,
-                })
-
-    @classmethod
-    @ModelView.button
-    def tell(cls, orders):
-        now = dt.datetime.now().replace(microsecond=0)
-        to_write = []
-        for order in orders:
-            if order.state != 'rejected' or order.told_at:
-                continue
-            if not order.told_channel:
-                raise RequiredValidationError(gettext(
-                        'return_management.msg_order_told_channel',
-                        order=order.rec_name))
-            to_write.extend(([order], {
-                        'told_at': now,
-                        'told_by': cls._get_employee(order.company).id,
-                        }))
-        if to_write:
-            cls.write(*to_write)
 
     @classmethod
     @ModelView.button
