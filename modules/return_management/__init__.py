@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    configuration, disposition, line, opinion, order, party, policy, reason,
-    sale, stock)
+    calendar, configuration, disposition, line, opinion, order, party, policy,
+    reason, sale, stock)
 
 __all__ = ['register']
 
@@ -14,6 +14,8 @@ def register():
     Pool.register(
         configuration.Configuration,
         configuration.ConfigurationSequence,
+        calendar.Calendar,
+        calendar.Day,
         reason.Reason,
         policy.Policy,
         policy.Line,

@@ -43,3 +43,7 @@ class DispositionError(ValidationError):
 
 class CancelError(AccessError):
     pass
+
+
+class CalendarError(ValidationError):
+    pass

@@ -4,8 +4,11 @@
 import datetime as dt
 
 from trytond.model import ModelSQL, ModelView, fields
+from trytond.model.exceptions import RequiredValidationError
 from trytond.modules.company.tests import (
-    CompanyTestMixin, PartyCompanyCheckEraseMixin)
+    CompanyTestMixin, PartyCompanyCheckEraseMixin, create_company)
+from trytond.modules.return_management.calendar import get_local_date
+from trytond.modules.return_management.exceptions import CalendarError
 from trytond.pool import Pool, isregisteredby
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 
@@ -134,6 +137,199 @@ class ReturnManagementTestCase(
                 'demand': 7,
                 'other': 7,
                 })
+
+    def create_calendar(self, country=None, days=(), **values):
+        """Create the calendar of a company
+
+        country is an ISO code, days are (date, kind).
+        """
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        Country = pool.get('country.country')
+        if country:
+            values['country'], = Country.create([{
+                        'name': country,
+                        'code': country,
+                        }])
+        company = create_company(name="Company %s" % country)
+        calendar = Calendar(
+            company=company, weekdays=Calendar.default_weekdays(),
+            **values)
+        calendar.days = [
+            {'date': date, 'kind': kind, 'name': kind}
+            for date, kind in days]
+        calendar.save()
+        return calendar
+
+    @with_transaction()
+    def test_calendar_edges(self):
+        "Test the ends of weeks, months and years in working days"
+        calendar = self.create_calendar()
+
+        for start, days, result in [
+                # A Wednesday before a leap day
+                (dt.date(2024, 2, 28), 1, dt.date(2024, 2, 29)),
+                (dt.date(2024, 2, 28), 2, dt.date(2024, 3, 1)),
+                (dt.date(2024, 2, 29), 1, dt.date(2024, 3, 1)),
+                # The end of February of a common year
+                (dt.date(2023, 2, 28), 1, dt.date(2023, 3, 1)),
+                # The end of a month is a Sunday
+                (dt.date(2024, 3, 29), 1, dt.date(2024, 4, 1)),
+                # The end of the year
+                (dt.date(2024, 12, 31), 1, dt.date(2025, 1, 1)),
+                (dt.date(2024, 12, 30), 5, dt.date(2025, 1, 6)),
+                # From a weekend
+                (dt.date(2024, 6, 1), 1, dt.date(2024, 6, 3)),
+                (dt.date(2024, 6, 2), 1, dt.date(2024, 6, 3)),
+                # Over a weekend
+                (dt.date(2024, 5, 31), 1, dt.date(2024, 6, 3)),
+                (dt.date(2024, 5, 31), 6, dt.date(2024, 6, 10)),
+                # No days
+                (dt.date(2024, 5, 31), 0, dt.date(2024, 5, 31)),
+                (dt.date(2024, 6, 1), 0, dt.date(2024, 6, 3)),
+                (dt.date(2024, 2, 29), 0, dt.date(2024, 2, 29)),
+                ]:
+            with self.subTest(start=start, days=days):
+                self.assertEqual(calendar.add_days(start, days), result)
+                self.assertTrue(calendar.is_working(result))
+                if days:
+                    self.assertEqual(
+                        calendar.count_days(start, result), days)
+        self.assertEqual(
+            calendar.count_days(dt.date(2024, 6, 1), dt.date(2024, 6, 2)), 0)
+        self.assertEqual(
+            calendar.count_days(dt.date(2024, 6, 3), dt.date(2024, 6, 3)), 0)
+
+    @with_transaction()
+    def test_calendar_public_holidays(self):
+        "Test public holidays and the working days that make up for them"
+        calendar = self.create_calendar('CN')
+
+        # The spring festival of 2024 goes from Saturday 10 to Saturday 17
+        # February; Sundays 4 and 18 February are worked
+        for date, working in [
+                (dt.date(2024, 2, 4), True),
+                (dt.date(2024, 2, 9), True),
+                (dt.date(2024, 2, 12), False),
+                (dt.date(2024, 2, 16), False),
+                (dt.date(2024, 2, 17), False),
+                (dt.date(2024, 2, 18), True),
+                (dt.date(2024, 2, 19), True),
+                (dt.date(2024, 2, 25), False),
+                ]:
+            with self.subTest(date=date):
+                self.assertEqual(calendar.is_working(date), working)
+        self.assertEqual(
+            calendar.add_days(dt.date(2024, 2, 9), 2), dt.date(2024, 2, 19))
+        self.assertEqual(
+            calendar.count_days(dt.date(2024, 2, 9), dt.date(2024, 2, 19)), 2)
+        # A holiday at the turn of the year
+        self.assertEqual(
+            calendar.add_days(dt.date(2024, 12, 31), 1), dt.date(2025, 1, 2))
+
+    @with_transaction()
+    def test_calendar_own_days(self):
+        "Test that own days prevail over week and public holidays"
+        calendar = self.create_calendar('CN', [
+                (dt.date(2024, 2, 4), 'off'),
+                (dt.date(2024, 2, 12), 'working'),
+                (dt.date(2024, 3, 1), 'off'),
+                (dt.date(2024, 3, 2), 'working'),
+                ])
+
+        for date, working in [
+                (dt.date(2024, 2, 4), False),
+                (dt.date(2024, 2, 12), True),
+                (dt.date(2024, 3, 1), False),
+                (dt.date(2024, 3, 2), True),
+                ]:
+            with self.subTest(date=date):
+                self.assertEqual(calendar.is_working(date), working)
+        self.assertEqual(
+            calendar.add_days(dt.date(2024, 2, 29), 1), dt.date(2024, 3, 2))
+
+    @with_transaction()
+    def test_calendar_subdivision(self):
+        "Test the public holidays of a part of the country"
+        pool = Pool()
+        Subdivision = pool.get('country.subdivision')
+        calendar = self.create_calendar('DE')
+        bavaria, unknown = Subdivision.create([{
+                    'country': calendar.country.id,
+                    'name': name,
+                    'code': code,
+                    'type': 'land',
+                    } for name, code in [
+                        ("Bavaria", 'DE-BY'), ("Unknown", 'DE-XX')]])
+        epiphany, new_year = dt.date(2025, 1, 6), dt.date(2025, 1, 1)
+        self.assertTrue(calendar.is_working(epiphany))
+        self.assertFalse(calendar.is_working(new_year))
+
+        calendar.subdivision = bavaria
+        self.assertFalse(calendar.is_working(epiphany))
+
+        calendar.subdivision = unknown
+        self.assertTrue(calendar.is_working(epiphany))
+        self.assertFalse(calendar.is_working(new_year))
+
+    @with_transaction()
+    def test_calendar_unknown_country(self):
+        "Test that a country without known holidays has none"
+        calendar = self.create_calendar('XX')
+        self.assertTrue(calendar.is_working(dt.date(2025, 1, 1)))
+
+    @with_transaction()
+    def test_calendar_get(self):
+        "Test the calendar of a company"
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        Country = pool.get('country.country')
+        company = create_company()
+        new_year = dt.date(2025, 1, 1)
+
+        calendar = Calendar.get(company)
+        self.assertIsNone(calendar.id)
+        self.assertTrue(calendar.is_working(new_year))
+        self.assertFalse(calendar.is_working(dt.date(2025, 1, 4)))
+
+        country, = Country.create([{'name': "Germany", 'code': 'DE'}])
+        company.party.addresses = [{'country': country.id}]
+        company.party.save()
+        company = type(company)(company.id)
+        self.assertFalse(Calendar.get(company).is_working(new_year))
+
+        saved = Calendar(company=company, weekdays=['5', '6'])
+        saved.save()
+        self.assertEqual(Calendar.get(company), saved)
+        self.assertTrue(Calendar.get(company).is_working(
+                dt.date(2025, 1, 4)))
+
+        Calendar.delete([saved])
+        self.assertIsNone(Calendar.get(company).id)
+
+    @with_transaction()
+    def test_calendar_weekdays_required(self):
+        "Test that a company works on one day of the week at least"
+        calendar = self.create_calendar()
+        calendar.weekdays = []
+        with self.assertRaises(RequiredValidationError):
+            calendar.save()
+        with self.assertRaises(CalendarError):
+            calendar.add_days(dt.date(2024, 1, 1), 1)
+
+    @with_transaction()
+    def test_local_date(self):
+        "Test the date in the time zone of the company"
+        company = create_company()
+        moment = dt.datetime(2024, 2, 28, 23, 30)
+        for zone, date in [
+                (None, dt.date(2024, 2, 28)),
+                ('Asia/Taipei', dt.date(2024, 2, 29)),
+                ('America/New_York', dt.date(2024, 2, 28)),
+                ]:
+            with self.subTest(zone=zone):
+                company.timezone = zone
+                self.assertEqual(get_local_date(company, moment), date)
 
 
 del ModuleTestCase
