@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    calendar, configuration, disposition, line, opinion, order, party, policy,
-    reason, sale, stock)
+    calendar, check, configuration, contact, disposition, line, opinion,
+    order, party, policy, reason, sale, stock)
 
 __all__ = ['register']
 
@@ -28,6 +28,14 @@ def register():
         opinion.OpinionLine,
         opinion.RejectStart,
         opinion.RejectStartLine,
+        check.Check,
+        check.OrderCheck,
+        check.Order,
+        check.Line,
+        contact.Contact,
+        contact.Order,
+        contact.AskStart,
+        contact.AnswerStart,
         disposition.Disposition,
         sale.Sale,
         sale.Line,
@@ -42,6 +50,8 @@ def register():
     Pool.register(
         line.CloseShort,
         opinion.Reject,
+        contact.Ask,
+        contact.Answer,
         party.Replace,
         party.Erase,
         module='return_management', type_='wizard')

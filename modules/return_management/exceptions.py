@@ -25,6 +25,14 @@ class SignatureError(UserError):
     pass
 
 
+class ChecklistError(UserError):
+    pass
+
+
+class ContactError(UserError):
+    pass
+
+
 class EmployeeError(UserError):
     pass
 

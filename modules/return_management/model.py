@@ -59,6 +59,11 @@ class ImmutableMixin(ModelStorage):
 
     @classmethod
     def write(cls, *args):
+        cls._check_write(*args)
+        super().write(*args)
+
+    @classmethod
+    def _check_write(cls, *args):
         raise AccessError(gettext(cls._message_modify))
 
     @classmethod

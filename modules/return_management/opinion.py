@@ -47,6 +47,12 @@ class Order(metaclass=PoolMeta):
     opinion_text = fields.Text(
         "Opinion", states=_states_sign,
         help="The text of the next opinion; kept with the signature.")
+    opinion_author = fields.Many2One(
+        'res.user', "Opinion Written by", readonly=True,
+        states={
+            'invisible': ~Eval('opinion_author'),
+            },
+        help="Who wrote the text of the next opinion: nobody else signs it.")
     opinions = fields.One2Many(
         'return.order.opinion', 'order', "Opinions", readonly=True)
 
@@ -122,12 +128,33 @@ class Order(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         for name in [
                 'told_channel', 'told_at', 'told_by', 'signing_role',
-                'opinion_text', 'opinions']:
+                'opinion_text', 'opinion_author', 'opinions']:
             default.setdefault(name)
         return super().copy(orders, default=default)
 
     @classmethod
+    def create(cls, vlist):
+        for values in vlist:
+            if values.get('opinion_author') and Transaction().check_access:
+                cls._check_guarded({'opinion_author'})
+        return super().create([cls._set_author(v) for v in vlist])
+
+    @classmethod
+    def _set_author(cls, values):
+        "Add who writes the text of the next opinion to the values"
+        if 'opinion_text' in values:
+            values = values.copy()
+            values['opinion_author'] = (
+                Transaction().user if values['opinion_text'] else None)
+        return values
+
+    @classmethod
     def write(cls, *args):
+        if Transaction().check_access:
+            for values in args[1::2]:
+                cls._check_guarded({'opinion_author'} & set(values))
+        args = [
+            cls._set_author(a) if i % 2 else a for i, a in enumerate(args)]
         actions = iter(args)
         for orders, values in zip(actions, actions):
             if 'told_channel' in values and Transaction().check_access:
@@ -186,12 +213,15 @@ class Order(metaclass=PoolMeta):
                 roles.add('finance')
         return roles or {'sales'}
 
-    def _missing_roles(self, stage):
-        signed = {
+    def _get_signed_roles(self, stage):
+        "Return the set of roles that have agreed at the stage"
+        return {
             o.role for o in self.opinions
             if o.round == self.round and o.stage == stage
             and o.decision == 'agree'}
-        return self._required_roles(stage) - signed
+
+    def _missing_roles(self, stage):
+        return self._required_roles(stage) - self._get_signed_roles(stage)
 
     @classmethod
     def _get_user_roles(cls):
@@ -246,6 +276,7 @@ class Order(metaclass=PoolMeta):
         opinions = []
         for order in orders:
             employee = cls._get_employee(order.company)
+            order._check_author()
             role = order._get_signing_role(
                 order._missing_roles(stage), employee)
             opinion = order._get_opinion(
@@ -254,6 +285,15 @@ class Order(metaclass=PoolMeta):
             opinions.append(opinion)
         Opinion.save(opinions)
         cls._clear_opinion(orders)
+
+    def _check_author(self):
+        "Check that the user does not sign the words of somebody else"
+        if (self.opinion_text and self.opinion_author
+                and self.opinion_author.id != Transaction().user):
+            raise SignatureError(gettext(
+                    'return_management.msg_signature_author',
+                    order=self.rec_name,
+                    user=self.opinion_author.rec_name))
 
     @classmethod
     def _clear_opinion(cls, orders):
@@ -423,6 +463,7 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
         ondelete='RESTRICT')
     stage = fields.Selection(
         STAGES, "Stage", required=True, readonly=True, sort=False)
+    stage_string = stage.translated('stage')
     role = fields.Selection([
             ('service', "Service"),
             ('sales', "Sales"),
@@ -440,9 +481,11 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
             ('agree', "Agree"),
             ('refuse', "Refuse"),
             ], "Decision", required=True, readonly=True)
+    decision_string = decision.translated('decision')
     reason = fields.Selection(
         REFUSALS, "Reason", readonly=True, sort=False,
         help="Why it is refused.")
+    reason_string = reason.translated('reason')
     text = fields.Text("Text", readonly=True)
     lines = fields.One2Many(
         'return.order.opinion.line', 'opinion', "Differences", readonly=True,

@@ -15,6 +15,7 @@ class Replace(metaclass=PoolMeta):
             ('return.order', 'party'),
             ('return.order', 'applicant'),
             ('return.order', 'carrier_party'),
+            ('return.order.contact', 'party'),
             ('return.policy.line', 'party'),
             ]
 
@@ -48,3 +49,12 @@ class Erase(metaclass=PoolMeta):
                     'return_management.msg_erase_party_pending_return',
                     party=party.rec_name,
                     company=company.rec_name))
+
+    def to_erase(self, party_id):
+        pool = Pool()
+        Contact = pool.get('return.order.contact')
+        return super().to_erase(party_id) + [
+            (Contact, [('party', '=', party_id)], True,
+                ['to', 'text', 'answer'],
+                [None, '****', None]),
+            ]

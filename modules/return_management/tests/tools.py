@@ -2,7 +2,10 @@
 # of this repository contains the full copyright notices and license terms.
 """Builders of the scenarios, in proteus."""
 
+import socket
+from contextlib import contextmanager
 from decimal import Decimal
+from email import message_from_bytes, policy
 
 from proteus import Model, config
 from trytond.modules.account.tests.tools import (
@@ -15,8 +18,8 @@ from trytond.tests.tools import _get_config, activate_modules
 __all__ = [
     'activate', 'create_areas', 'create_customer', 'create_product',
     'create_return', 'create_user', 'deliver', 'do_internal', 'get_area',
-    'get_reason', 'get_stock_accounts', 'get_warehouse', 'receive', 'send',
-    'stock']
+    'get_reason', 'get_stock_accounts', 'get_warehouse', 'mail_server',
+    'receive', 'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -310,3 +313,35 @@ def create_return(sale, *lines, reason=None, state='approved'):
             break
     return order
 
+
+
+@contextmanager
+def mail_server():
+    "Run a mail server and return the list of the messages that it gets"
+    from aiosmtpd.controller import Controller
+    from trytond.config import config as server_config
+
+    messages = []
+
+    class Handler:
+
+        async def handle_DATA(self, server, session, envelope):
+            message = message_from_bytes(
+                envelope.content, policy=policy.default)
+            message.recipients = envelope.rcpt_tos
+            messages.append(message)
+            return '250 OK'
+
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(Handler(), hostname='127.0.0.1', port=port)
+    previous = {n: server_config.get('email', n) for n in ['uri', 'from']}
+    server_config.set('email', 'uri', f'smtp://127.0.0.1:{port}')
+    server_config.set('email', 'from', 'returns@company.example')
+    controller.start()
+    try:
+        yield messages
+    finally:
+        controller.stop()
+        for name, value in previous.items():
+            server_config.set('email', name, value)
