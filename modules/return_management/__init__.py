@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    calendar, check, configuration, contact, disposition, line, opinion,
-    order, party, policy, reason, sale, stock)
+    applicant, calendar, check, configuration, contact, disposition, line,
+    opinion, order, party, policy, reason, sale, stock, wish)
 
 __all__ = ['register']
 
@@ -42,6 +42,16 @@ def register():
         stock.Location,
         stock.Move,
         stock.ShipmentOutReturn,
+        reason.Order,
+        reason.Line,
+        reason.Disposition,
+        applicant.Order,
+        wish.Order,
+        wish.Line,
+        wish.Disposition,
+        wish.Sale,
+        wish.SaleLine,
+        party.Party,
         module='return_management', type_='model')
     Pool.register(
         stock.Move_Continental,

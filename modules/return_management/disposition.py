@@ -196,13 +196,24 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         Line = pool.get('return.order.line')
         Order = pool.get('return.order')
         vlist = [v.copy() for v in vlist]
+        lines = {
+            l.id: l for l in Line.browse(list({
+                        int(v['line']) for v in vlist if v.get('line')}))}
         for values in vlist:
-            values.setdefault('accepted', values.get('action') != 'customer')
-        lines = Line.browse(list({
-                    int(v['line']) for v in vlist if v.get('line')}))
+            if values.get('line'):
+                line = lines[int(values['line'])]
+                if not values.get('action'):
+                    values['action'] = line._get_default_action()
+                values.setdefault('accepted', cls._get_default_accepted(
+                        line, values['action']))
         # What is undecided is decided only once
-        Order.lock(sorted({l.order for l in lines}, key=int))
+        Order.lock(sorted({l.order for l in lines.values()}, key=int))
         return super().create(vlist)
+
+    @classmethod
+    def _get_default_accepted(cls, line, action):
+        "Return in whose favour the action decides by default"
+        return action != 'customer'
 
     _guarded_fields = {'decided_by', 'moves', 'state'}
     _decided_fields = {'line', 'action', 'accepted', 'quantity', 'grade'}
@@ -264,7 +275,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
                         disposition=disposition.rec_name,
                         order=disposition.order.rec_name))
             reason = disposition.line.reason
-            if disposition.action in set(reason.forbidden_actions or []):
+            if disposition.action in reason.all_forbidden_actions:
                 raise DispositionError(gettext(
                         'return_management.msg_disposition_forbidden',
                         disposition=disposition.rec_name,

@@ -5,6 +5,14 @@ from trytond.exceptions import UserError
 from trytond.model.exceptions import AccessError, ValidationError
 
 
+class ReasonError(ValidationError):
+    pass
+
+
+class WishError(ValidationError):
+    pass
+
+
 class ReturnableError(UserError):
     pass
 

@@ -5,6 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from itertools import groupby
 
+from sql import Null
 from sql.functions import CharLength
 
 from trytond.i18n import gettext
@@ -187,6 +188,9 @@ class Order(
             ]
         cls._sql_indexes.update({
                 Index(t, (t.party, Index.Range())),
+                Index(
+                    t, (t.applicant, Index.Range()),
+                    where=t.applicant != Null),
                 Index(t, (t.number, Index.Similarity())),
                 Index(t, (t.reference, Index.Similarity())),
                 Index(t, (t.tracking_number, Index.Similarity())),

@@ -1,9 +1,64 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from sql import Union
+
 from trytond.i18n import gettext
+from trytond.model import fields
 from trytond.modules.party.exceptions import EraseError
 from trytond.pool import Pool, PoolMeta
+from trytond.tools import grouped_slice
+from trytond.transaction import Transaction
+
+
+class Party(metaclass=PoolMeta):
+    __name__ = 'party.party'
+
+    return_orders = fields.Function(fields.Many2Many(
+            'return.order', None, None, "Return Orders",
+            help="What the party has applied to return, "
+            "for themselves or for a customer."),
+        'get_return_orders')
+    return_applications = fields.Function(fields.Integer(
+            "Applications",
+            help="The number of return orders of the party, "
+            "as customer or applicant."),
+        'get_return_orders')
+    refused_returns = fields.Function(fields.Integer(
+            "Refused Returns",
+            help="The number of return orders of the party "
+            "that are rejected."),
+        'get_return_orders')
+
+    @classmethod
+    def get_return_orders(cls, parties, names):
+        pool = Pool()
+        Order = pool.get('return.order')
+        transaction = Transaction()
+        cursor = transaction.connection.cursor()
+        order = Order.__table__()
+        orders = {p.id: [] for p in parties}
+        refused = dict.fromkeys(orders, 0)
+        # With the rules of the user
+        allowed = Order.search([], order=[], query=True)
+        for sub_parties in grouped_slice(parties):
+            ids = [p.id for p in sub_parties]
+            cursor.execute(*Union(*(
+                        order.select(
+                            column.as_('party'), order.id.as_('order'),
+                            order.state.as_('state'),
+                            where=column.in_(ids) & order.id.in_(allowed))
+                        for column in [order.party, order.applicant])))
+            for party, id_, state in sorted(cursor, reverse=True):
+                orders[party].append(id_)
+                if state == 'rejected':
+                    refused[party] += 1
+        values = {
+            'return_orders': orders,
+            'return_applications': {p: len(o) for p, o in orders.items()},
+            'refused_returns': refused,
+            }
+        return {n: values[n] for n in names}
 
 
 class Replace(metaclass=PoolMeta):

@@ -212,7 +212,9 @@ class Line(metaclass=PoolMeta):
                     where=return_line.sale_line.in_(list(map(int, sub_lines)))
                     & (order.state.in_(['submitted', 'reviewed', 'approved'])
                         | ((order.state == 'done')
-                            & ~return_line.goods_expected)),
+                            & ~return_line.goods_expected))
+                    # Goods that are kept can still be returned
+                    & (return_line.wish != 'price_reduction'),
                     group_by=return_line.sale_line))
             reserved.update(cursor)
         return reserved

@@ -50,11 +50,13 @@ class Disposition(metaclass=PoolMeta):
     def _get_default_action(cls, line, passed, accepted):
         if not accepted:
             action = 'customer'
-        elif passed:
-            action = 'restock'
         else:
-            action = None
-        if action not in set(line.reason.forbidden_actions or []):
+            action = line._get_default_action()
+            if passed:
+                action = action or 'restock'
+            elif action in {'restock', 'resale'}:
+                action = None
+        if action not in line.reason.all_forbidden_actions:
             return action
 
     @classmethod
