@@ -6,7 +6,7 @@ from decimal import Decimal
 from sql import Null
 
 from trytond.i18n import gettext
-from trytond.model import Check, Index, ModelView, Workflow, fields
+from trytond.model import Index, ModelView, Workflow, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
 
@@ -177,12 +177,6 @@ class Line(metaclass=PoolMeta):
             'replaced_quantity', 'replacement_lines'}
         cls._signed_fields = cls._signed_fields | {
             'wish', 'wished_product', 'price_reduction'}
-        t = cls.__table__()
-        cls._sql_constraints += [
-            ('price_reduction_share',
-                Check(t, (t.price_reduction > 0) & (t.price_reduction <= 1)),
-                'return_management.msg_line_price_reduction'),
-            ]
 
     @classmethod
     def default_wish(cls):

@@ -19,19 +19,53 @@ from .exceptions import AccountError
 
 
 class Used:
-    "What other refunds take of an invoice line"
-    __slots__ = ('quantity', 'amount', 'taxes')
+    """What other refunds take of an invoice line
+
+    quantity and amount are those of goods that come back, reduction is the
+    amount of the price reductions, deducted the part of it that is already
+    taken off the amount of goods.
+    """
+    __slots__ = ('quantity', 'amount', 'reduction', 'deducted', 'taxes')
 
     def __init__(self):
         self.quantity = 0
         self.amount = Decimal(0)
+        self.reduction = Decimal(0)
+        self.deducted = Decimal(0)
         self.taxes = defaultdict(Decimal)
 
     def add(self, line):
-        self.quantity += line.quantity
-        self.amount += line.amount
+        if line.kind == 'price_reduction':
+            self.reduction += line.amount
+        else:
+            self.quantity += line.quantity
+            self.amount += line.amount
+            self.deducted += line.deducted_amount or 0
         for tax in line.taxes:
             self.taxes[tax.tax] += tax.amount
+
+    @property
+    def total(self):
+        "What the customer gets back in all"
+        return self.amount + self.reduction
+
+    def get_deduction(self, quantity, total, currency):
+        """Return what reductions take off the price of the quantity
+
+        They are spread over all goods that have not come back yet.
+        """
+        left = self.reduction - self.deducted
+        rest = Decimal(str(total)) - Decimal(str(self.quantity))
+        if not left or Decimal(str(quantity)) >= rest:
+            return left
+        return currency.round(left * Decimal(str(quantity)) / rest)
+
+    def get_tax(self, tax, charged_tax, amount, charged, currency):
+        "Return the tax on a further amount of what was charged"
+        if not amount or not charged:
+            return Decimal(0)
+        share = min((self.total + amount) / charged, Decimal(1))
+        return currency.round(charged_tax * share) - self.taxes[tax]
 
 
 class PreparedMixin(ModelStorage):
@@ -70,6 +104,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         ondelete='CASCADE')
     kind = fields.Selection([
             ('goods', "Goods"),
+            ('price_reduction', "Price Reduction"),
             ('fee', "Restocking Fee"),
             ], "Kind", required=True, readonly=True, sort=False)
     kind_string = kind.translated('kind')
@@ -101,7 +136,15 @@ class Line(PreparedMixin, ModelSQL, ModelView):
     share = fields.Numeric(
         "Share", digits=(5, 4), readonly=True,
         help="The share of the goods' price that is given back; "
+        "of a price reduction the share that the customer wished; "
         "of a fee the share of the goods' amount, tax included.")
+    deducted_amount = Monetary(
+        "Deducted", currency='currency', digits='currency', readonly=True,
+        states={
+            'invisible': ~Eval('deducted_amount'),
+            },
+        help="What the customer got back earlier by price reductions, "
+        "without tax; positive.")
     amount = Monetary(
         "Amount", currency='currency', digits='currency', required=True,
         readonly=True,
@@ -129,7 +172,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         t = cls.__table__()
         cls._sql_constraints += [
             ('quantity_positive',
-                Check(t, (t.quantity > 0) | (t.kind != 'goods')),
+                Check(t, (t.quantity > 0) | (t.kind == 'fee')),
                 'return_refund.msg_refund_line_quantity_positive'),
             ]
         cls._sql_indexes.update({
@@ -208,7 +251,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         for sub_lines in grouped_slice(invoice_lines):
             for line in cls.search([
                         ('invoice_line', 'in', [l.id for l in sub_lines]),
-                        ('kind', '=', 'goods'),
+                        ('kind', '!=', 'fee'),
                         ('refund.state', '!=', 'cancelled'),
                         ('refund', 'not in', list(exclude)),
                         ], order=[('id', 'ASC')]):
@@ -275,10 +318,17 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         if unit.round(used.quantity + quantity - total) < 0:
             share = (
                 Decimal(str(used.quantity + quantity)) / Decimal(str(total)))
-        due = currency.round(charged * share) - used.amount
-        amount = max(min(due, charged - used.amount - credited), Decimal(0))
+        deducted = used.get_deduction(quantity, total, currency)
+        due = currency.round(charged * share) - used.amount - used.deducted
+        due -= deducted
+        amount = max(min(due, charged - used.total - credited), Decimal(0))
         line_taxes = []
         for tax, charged_tax in taxes.items():
+            if used.reduction:
+                line_taxes.append(Tax(
+                        tax=tax, amount=used.get_tax(
+                            tax, charged_tax, amount, charged, currency)))
+                continue
             tax_amount = (
                 currency.round(charged_tax * share) - used.taxes[tax])
             if amount != due:
@@ -293,6 +343,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             unit=unit,
             unit_price=unit_price,
             share=Decimal(1),
+            deducted_amount=deducted,
             amount=amount,
             tax_amount=sum((t.amount for t in line_taxes), Decimal(0)),
             taxes=line_taxes)
@@ -328,10 +379,22 @@ class Line(PreparedMixin, ModelSQL, ModelView):
                     'return_refund.msg_explain_before',
                     used=number(used.quantity),
                     **values))
+        if self.deducted_amount:
+            texts.append(gettext(
+                    'return_refund.msg_explain_deducted',
+                    deducted=lang.currency(self.deducted_amount, currency)))
         if self.amount != due:
             texts.append(gettext(
                     'return_refund.msg_explain_credited',
                     due=lang.currency(due, currency), **values))
+        return '\n'.join(texts + self._explain_taxes(currency))
+
+    def _explain_taxes(self, currency):
+        "Return the texts about the taxes and the rule"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        texts = []
         for tax in self.taxes:
             texts.append(gettext(
                     'return_refund.msg_explain_tax',
@@ -344,7 +407,61 @@ class Line(PreparedMixin, ModelSQL, ModelView):
                     'return_refund.msg_explain_rule',
                     policy=rule.policy.rec_name,
                     reason=self.return_line.reason.rec_name))
-        return '\n'.join(texts)
+        return texts
+
+    @classmethod
+    def get_price_reduction(
+            cls, return_line, invoice_line, quantity, taxes, used, credited):
+        """Return the line that lowers the price of the quantity
+
+        The parameters are those of get_goods.  No reduction gives back more
+        than what is left of the invoice line.
+        """
+        pool = Pool()
+        Tax = pool.get('return.refund.line.tax')
+        currency = invoice_line.invoice.currency
+        charged, share = invoice_line.amount, return_line.price_reduction
+        base = (
+            charged * Decimal(str(quantity))
+            / Decimal(str(invoice_line.quantity)))
+        due = currency.round(base * share)
+        amount = max(min(due, charged - used.total - credited), Decimal(0))
+        line_taxes = [
+            Tax(tax=tax, amount=used.get_tax(
+                    tax, charged_tax, amount, charged, currency))
+            for tax, charged_tax in taxes.items()]
+        line = cls(
+            kind='price_reduction',
+            return_line=return_line,
+            invoice_line=invoice_line,
+            quantity=invoice_line.unit.round(quantity),
+            unit=invoice_line.unit,
+            unit_price=invoice_line.unit_price,
+            share=share,
+            amount=amount,
+            tax_amount=sum((t.amount for t in line_taxes), Decimal(0)),
+            taxes=line_taxes)
+        line.explanation = line._explain_price_reduction(currency, due)
+        return line
+
+    def _explain_price_reduction(self, currency, due):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        texts = [gettext(
+                'return_refund.msg_explain_price_reduction',
+                rate=lang.format('%.2f', self.share * 100),
+                quantity=lang.format_number_symbol(
+                    self.quantity, self.unit, digits=self.unit.digits),
+                line=self.invoice_line.rec_name,
+                price=lang.currency(
+                    self.unit_price, currency, digits=price_digits[1]),
+                amount=lang.currency(due, currency))]
+        if self.amount != due:
+            texts.append(gettext(
+                    'return_refund.msg_explain_price_reduction_rest',
+                    amount=lang.currency(self.amount, currency)))
+        return '\n'.join(texts + self._explain_taxes(currency))
 
     @classmethod
     def get_fee(cls, return_line, invoice_line, goods, used):
@@ -404,6 +521,8 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         "Return the lines of the credit note"
         if self.kind == 'fee':
             return [self._get_credit_line(-1, -self.amount)]
+        elif self.kind == 'price_reduction':
+            return [self._get_credit_line(1, self.amount)]
         return [
             self._get_credit_line(quantity, unit_price)
             for quantity, unit_price in self._get_prices()]
@@ -437,8 +556,12 @@ class Line(PreparedMixin, ModelSQL, ModelView):
     def _get_credit_line(self, quantity, unit_price):
         pool = Pool()
         InvoiceLine = pool.get('account.invoice.line')
-        if self.kind == 'goods' and self.invoice_line:
+        if self.kind != 'fee' and self.invoice_line:
             line = self.invoice_line._credit()
+            if self.kind == 'price_reduction':
+                # No goods are given back
+                line.product = line.unit = None
+                line.description = self._get_description()
         else:
             line = InvoiceLine(
                 type='line',
@@ -462,11 +585,13 @@ class Line(PreparedMixin, ModelSQL, ModelView):
     def _get_description(self):
         if self.kind == 'fee':
             return self.explanation
+        elif self.kind == 'price_reduction':
+            return self.explanation.splitlines()[0]
         return self.return_line.product.rec_name
 
     def _get_stock_moves(self):
         "Return the receipts that the credit is for"
-        if self.kind == 'fee':
+        if self.kind != 'goods':
             return []
         return [
             m for m in self.return_line.moves

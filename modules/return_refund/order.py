@@ -169,7 +169,7 @@ class Line(metaclass=PoolMeta):
                 values['refundable_quantity'] = (
                     line._get_refundable_quantity())
             for refund_line in line.refund_lines:
-                if refund_line.kind != 'goods':
+                if refund_line.kind == 'fee':
                     continue
                 quantity = refund_line.get_return_quantity()
                 refund = refund_line.refund
@@ -197,6 +197,7 @@ class Line(metaclass=PoolMeta):
     def _get_fee_rate(self):
         "Return the share of the goods' amount to keep, tax included"
         if (not self.sale_line or not self.policy_line
+                or self.wish == 'price_reduction'
                 or self.reason.category == 'quality'):
             return 0
         return self.policy_line.fee_rate

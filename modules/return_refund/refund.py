@@ -306,12 +306,18 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             taxes.update(invoice.get_line_taxes())
 
         lines = defaultdict(list)
-        for return_line, quantity in wanted.items():
+        # What comes back is not reduced in price
+        for return_line, quantity in sorted(
+                wanted.items(), key=lambda i: i[0].wish == 'price_reduction'):
             order = return_line.order
             for invoice_line, part in Line.split(
                     return_line, quantity, originals[return_line], used):
                 invoice = invoice_line.invoice if invoice_line else None
-                goods = Line.get_goods(
+                get_line = (
+                    Line.get_price_reduction
+                    if return_line.wish == 'price_reduction'
+                    else Line.get_goods)
+                goods = get_line(
                     return_line, invoice_line, part,
                     taxes.get(invoice_line, {}),
                     used[invoice_line or return_line],
@@ -467,7 +473,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         quantities = defaultdict(float)
         for refund in refunds:
             for refund_line in refund.lines:
-                if refund_line.kind != 'goods':
+                if refund_line.kind == 'fee':
                     continue
                 line = refund_line.return_line
                 quantities[line] += refund_line.get_return_quantity()
@@ -490,7 +496,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         refund_of = {}
         for refund in refunds:
             for line in refund.lines:
-                if line.invoice_line and line.kind == 'goods':
+                if line.invoice_line and line.kind != 'fee':
                     amounts[line.invoice_line] += line.amount
                     refund_of[line.invoice_line] = refund
         for line, credits in InvoiceLine.get_credits(list(amounts)).items():
