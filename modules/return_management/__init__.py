@@ -5,7 +5,7 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, disposition, line,
-    opinion, order, party, policy, reason, sale, stock, wish)
+    opinion, order, party, policy, reason, sale, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -34,6 +34,7 @@ def register():
         check.Line,
         contact.Contact,
         contact.Order,
+        work_order.Order,
         contact.AskStart,
         contact.AnswerStart,
         disposition.Disposition,
@@ -65,3 +66,6 @@ def register():
         party.Replace,
         party.Erase,
         module='return_management', type_='wizard')
+    Pool.register(
+        work_order.WorkOrder,
+        module='return_management', type_='report')

@@ -58,8 +58,10 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
     kind = fields.Selection(
         KINDS, "Kind", required=True, readonly=True, sort=False,
         help="A question waits for an answer.")
+    kind_string = kind.translated('kind')
     channel = fields.Selection(
         CHANNELS, "Channel", required=True, readonly=True, sort=False)
+    channel_string = channel.translated('channel')
     text = fields.Text(
         "Text", required=True, readonly=True,
         help="What was asked or told.")
@@ -297,15 +299,24 @@ class Order(metaclass=PoolMeta):
             and any(
                 c.is_open for c in self.contacts if c.round == self.round))
 
-    def _get_email(self):
-        "Return the e-mail address of who applied"
+    def _find_email(self):
+        "Return the e-mail address of who applied, or None"
         party = self.applicant or self.party
-        if not party.email:
+        mechanism = self.contact_mechanism
+        # Without an own address the mechanism is the buyer's
+        if (mechanism and mechanism.type == 'email'
+                and mechanism.party == party):
+            return mechanism.email
+        return party.email
+
+    def _get_email(self):
+        email = self._find_email()
+        if not email:
             raise ContactError(gettext(
                     'return_management.msg_contact_email_required',
                     order=self.rec_name,
-                    party=party.rec_name))
-        return party.email
+                    party=(self.applicant or self.party).rec_name))
+        return email
 
     def _get_contact(self, kind, text, channel):
         pool = Pool()
@@ -386,7 +397,7 @@ class Ask(Wizard):
             'kind': 'question' if asking else 'note',
             'party': party.id,
             'channel': order.channel,
-            'to': party.email,
+            'to': order._find_email(),
             }
 
     def transition_ask(self):
