@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, disposition, line,
-    opinion, order, party, policy, reason, sale, stock, wish, work_order)
+    applicant, calendar, check, configuration, contact, disposition, ir, line,
+    opinion, order, party, policy, reason, sale, stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -14,6 +14,7 @@ def register():
     Pool.register(
         configuration.Configuration,
         configuration.ConfigurationSequence,
+        configuration.ConfigurationLimit,
         calendar.Calendar,
         calendar.Day,
         reason.Reason,
@@ -37,9 +38,13 @@ def register():
         work_order.Order,
         contact.AskStart,
         contact.AnswerStart,
+        stage.Order,
+        stage.Stage,
+        ir.Cron,
         disposition.Disposition,
         sale.Sale,
         sale.Line,
+        sale.Order,
         stock.Location,
         stock.Move,
         stock.ShipmentOutReturn,

@@ -210,11 +210,12 @@ class Calendar(ModelSQL, ModelView):
             is_working(start + dt.timedelta(days=i + 1))
             for i in range((end - start).days))
 
-    def get_today(self):
+    @classmethod
+    def get_today(cls, company):
         "Return the current date of the company"
         pool = Pool()
         Date = pool.get('ir.date')
-        with Transaction().set_context(company=self.company.id):
+        with Transaction().set_context(company=company.id):
             return Date.today()
 
 

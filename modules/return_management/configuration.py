@@ -8,6 +8,41 @@ from trytond.pool import Pool
 from trytond.pyson import Eval, Id
 
 
+def limit_field(name, string, help_):
+    "Return the field for a limit in working days"
+    return fields.Integer(
+        string,
+        domain=['OR',
+            (name, '=', None),
+            [(name, '>=', 0), (name, '<=', 365)],
+            ],
+        help="\n".join([help_, "Leave empty for no limit."]))
+
+
+def default_limit(name):
+    @classmethod
+    def default(cls, **pattern):
+        return getattr(cls.multivalue_model(name), 'default_' + name)()
+    return default
+
+
+initial_review_days = limit_field(
+    'initial_review_days', "Initial Review",
+    "The number of working days that sales has for the initial review of a "
+    "submitted return.")
+final_review_days = limit_field(
+    'final_review_days', "Final Review",
+    "The number of working days that each role has to sign the final "
+    "review.")
+pickup_days = limit_field(
+    'pickup_days', "Pick-up",
+    "The number of working days that logistics has to pick up the goods.")
+tell_days = limit_field(
+    'tell_days', "Tell Customer",
+    "The number of working days that sales has to tell the customer that "
+    "the return is refused.")
+
+
 class Configuration(
         ModelSingleton, CompanyMultiValueMixin, ModelSQL, ModelView):
     "Return Configuration"
@@ -21,13 +56,26 @@ class Configuration(
                 ('sequence_type', '=',
                     Id('return_management', 'sequence_type_return_order')),
                 ]))
+    initial_review_days = fields.MultiValue(initial_review_days)
+    final_review_days = fields.MultiValue(final_review_days)
+    pickup_days = fields.MultiValue(pickup_days)
+    tell_days = fields.MultiValue(tell_days)
 
     @classmethod
     def multivalue_model(cls, field):
         pool = Pool()
         if field == 'return_order_sequence':
             return pool.get('return.configuration.sequence')
+        elif field in {
+                'initial_review_days', 'final_review_days', 'pickup_days',
+                'tell_days'}:
+            return pool.get('return.configuration.limit')
         return super().multivalue_model(field)
+
+    default_initial_review_days = default_limit('initial_review_days')
+    default_final_review_days = default_limit('final_review_days')
+    default_pickup_days = default_limit('pickup_days')
+    default_tell_days = default_limit('tell_days')
 
     @classmethod
     def default_return_order_sequence(cls, **pattern):
@@ -57,3 +105,29 @@ class ConfigurationSequence(CompanyValueMixin, ModelSQL):
                 'return_management', 'sequence_return_order')
         except KeyError:
             return None
+
+
+class ConfigurationLimit(CompanyValueMixin, ModelSQL):
+    "Return Configuration Limit"
+    __name__ = 'return.configuration.limit'
+
+    initial_review_days = initial_review_days
+    final_review_days = final_review_days
+    pickup_days = pickup_days
+    tell_days = tell_days
+
+    @classmethod
+    def default_initial_review_days(cls):
+        return 2
+
+    @classmethod
+    def default_final_review_days(cls):
+        return 3
+
+    @classmethod
+    def default_pickup_days(cls):
+        return 3
+
+    @classmethod
+    def default_tell_days(cls):
+        return 1

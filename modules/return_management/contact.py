@@ -362,8 +362,7 @@ class Order(metaclass=PoolMeta):
     @classmethod
     def _contacted(cls, orders):
         "Let the clocks of orders follow the questions to the customer"
-        if hasattr(cls, '_update_stages'):
-            cls._update_stages(cls.browse(orders))
+        cls._update_stages(orders)
 
     @classmethod
     @ModelView.button_action('return_management.wizard_order_ask')

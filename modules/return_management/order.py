@@ -623,6 +623,10 @@ class Order(
             o for o in orders
             if o.state in {'reviewed', 'approved', 'done', 'rejected'}]
         cls.lock(orders)
+        cls._process(orders)
+
+    @classmethod
+    def _process(cls, orders):
         cls._create_return_shipments(
             [o for o in orders if o.state != 'rejected'])
         cls._process_dispositions(

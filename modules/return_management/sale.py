@@ -424,3 +424,36 @@ class Line(metaclass=PoolMeta):
                 cost += move.cost_price * move_quantity
         if quantity:
             return round_price(cost / quantity)
+
+
+class Order(metaclass=PoolMeta):
+    __name__ = 'return.order'
+
+    sales = fields.Function(
+        fields.Many2Many('sale.sale', None, None, "Sales"),
+        'get_sales', searcher='search_sales')
+    products = fields.Function(
+        fields.Many2Many(
+            'product.product', None, None, "Products",
+            context={
+                'company': Eval('company', -1),
+                },
+            depends={'company'}),
+        'get_products', searcher='search_products')
+
+    def get_sales(self, name):
+        return list(dict.fromkeys(
+                l.sale_line.sale.id for l in self.lines if l.sale_line))
+
+    @classmethod
+    def search_sales(cls, name, clause):
+        nested = clause[0][len(name):]
+        return [('lines.sale_line.sale' + nested, *clause[1:])]
+
+    def get_products(self, name):
+        return list(dict.fromkeys(l.product.id for l in self.lines))
+
+    @classmethod
+    def search_products(cls, name, clause):
+        nested = clause[0][len(name):]
+        return [('lines.product' + nested, *clause[1:])]

@@ -3,16 +3,20 @@
 
 from trytond.pool import Pool
 
-from . import disposition, line, order, quality
+from . import configuration, disposition, line, order, quality, stage
 
 __all__ = ['register']
 
 
 def register():
     Pool.register(
+        configuration.Configuration,
+        configuration.ConfigurationLimit,
         disposition.Disposition,
         line.Line,
         order.Order,
+        stage.Order,
+        stage.Stage,
         quality.Control,
         quality.Inspection,
         quality.InspectionMove,

@@ -2,7 +2,6 @@
 # of this repository contains the full copyright notices and license terms.
 
 from trytond.i18n import gettext
-from trytond.model import ModelView
 from trytond.pool import Pool, PoolMeta
 
 from .exceptions import InspectionRequiredError
@@ -12,11 +11,10 @@ class Order(metaclass=PoolMeta):
     __name__ = 'return.order'
 
     @classmethod
-    @ModelView.button
-    def process(cls, orders):
+    def _process(cls, orders):
         pool = Pool()
         Line = pool.get('return.order.line')
-        super().process(orders)
+        super()._process(orders)
         Line.create_inspections([
                 l for o in cls.browse(orders) for l in o.lines
                 if o.state in {'reviewed', 'approved', 'done'}])

@@ -5,7 +5,7 @@ from trytond.pool import Pool
 
 from . import (
     account, configuration, line, method, order, party, payment, refund, sale,
-    stock)
+    stage, stock)
 
 __all__ = ['register']
 
@@ -22,6 +22,8 @@ def register():
         order.Order,
         order.Line,
         order.Disposition,
+        stage.Order,
+        stage.Stage,
         sale.Line,
         stock.ShipmentOutReturn,
         account.Invoice,

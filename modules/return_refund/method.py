@@ -1,7 +1,6 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
-import datetime as dt
 from collections import defaultdict
 
 from trytond.i18n import gettext
@@ -58,8 +57,8 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
         domain=[
             ('days', '>=', 0),
             ],
-        help="The number of calendar days after the approval of the refund "
-        "within which the customer must have the money.")
+        help="The number of working days of the company after the approval "
+        "of the refund within which the customer must have the money.")
 
     @classmethod
     def __setup__(cls):
@@ -101,7 +100,9 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
 
     def get_due_date(self, date):
         "Return the date by which a refund approved on date must be paid"
-        return date + dt.timedelta(days=self.days)
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        return Calendar.get(self.company).add_days(date, self.days)
 
     def check_currency(self, refund):
         "Check that the method can pay in the currency of the refund"

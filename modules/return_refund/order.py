@@ -82,11 +82,10 @@ class Order(metaclass=PoolMeta):
                         refund=refund.rec_name))
 
     @classmethod
-    @ModelView.button
-    def process(cls, orders):
+    def _process(cls, orders):
         pool = Pool()
         Refund = pool.get('return.refund')
-        super().process(orders)
+        super()._process(orders)
         orders = cls.browse(orders)
         Refund.prepare([
                 o for o in orders if o.state in {'approved', 'done'}])

@@ -90,8 +90,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         help="Why the money does not go back the way it came.")
     due_date = fields.Date(
         "Due Date", readonly=True,
-        help="When the customer must have the money: the days of the method "
-        "counted from the approval.")
+        help="When the customer must have the money: the working days of the "
+        "method counted from the approval.")
     credit_note = fields.Many2One(
         'account.invoice', "Credit Note", readonly=True, ondelete='RESTRICT')
     payment = fields.Many2One(

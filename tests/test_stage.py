@@ -1,0 +1,322 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+"""Working days that pass, and who is told that they have passed."""
+import datetime as dt
+import socket
+from email import message_from_bytes
+from email.header import decode_header, make_header
+
+import pytest
+from aiosmtpd.controller import Controller
+from proteus import Model
+
+from trytond.modules.company.tests.tools import create_company, get_company
+from trytond.modules.return_management.tests.tools import (
+    activate, create_customer, create_product, create_return, create_user,
+    deliver, stock)
+from trytond.tests.tools import set_user
+
+ZONES = ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'UTC']
+
+
+def transact(database, function, *args):
+    "Run the function in a transaction, again when it has to lock"
+    from trytond.pool import Pool
+    from trytond.transaction import Transaction, TransactionError
+
+    extras = {}
+    while True:
+        with Transaction().start(database, 1, **extras) as transaction:
+            User = Pool().get('res.user')
+            try:
+                with transaction.set_context(
+                        User.get_preferences(context_only=True)):
+                    result = function(*args)
+            except TransactionError as exception:
+                transaction.rollback()
+                exception.fix(extras)
+                continue
+            transaction.commit()
+            return result
+
+
+def restart(ids, moment):
+    "Let returns come to their stages at the moment"
+    from trytond.pool import Pool
+    Order = Pool().get('return.order')
+    Stage = Pool().get('return.order.stage')
+    Stage.delete(Stage.search([('order', 'in', ids)]))
+    Order._update_stages(Order.browse(ids), now=moment)
+
+
+def open_stages(ids):
+    from trytond.pool import Pool
+    Stage = Pool().get('return.order.stage')
+    return sorted(
+        (s.stage, s.role, s.days, s.due_date) for s in Stage.search([
+                ('order', 'in', ids),
+                ('ended_at', '=', None),
+                ]))
+
+
+def make_returns(number):
+    "Submit returns of one sale"
+    product = create_product()
+    stock(product, number)
+    sale = deliver(create_customer(), (product, number))
+    return [
+        create_return(sale, (0, 1), state='submitted').id
+        for _ in range(number)]
+
+
+@pytest.fixture
+def sink():
+    "The e-mails that are sent"
+    from trytond.config import config
+
+    class Handler:
+        async def handle_DATA(self, server, session, envelope):
+            messages.append((
+                    envelope.rcpt_tos,
+                    message_from_bytes(envelope.content)))
+            return '250 OK'
+
+    messages = []
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    controller = Controller(Handler(), hostname='127.0.0.1', port=port)
+    controller.start()
+    before = {
+        name: config.get('email', name) for name in ['uri', 'from']}
+    config.set('email', 'uri', f'smtp://127.0.0.1:{port}')
+    config.set('email', 'from', 'returns@example.com')
+    yield messages
+    controller.stop()
+    for name, value in before.items():
+        config.set('email', name, value or '')
+
+
+def run_cron():
+    Cron = Model.get('ir.cron')
+    cron, = Cron.find([
+            ('method', '=', 'return.order.stage|notify_overdue'),
+            ])
+    cron.click('run_once')
+
+
+def read(messages):
+    "Map the receivers of e-mails to the subject and the text"
+    assert len({to for to, in (m[0] for m in messages)}) == len(messages)
+    return {
+        to: (
+            str(make_header(decode_header(message['Subject']))),
+            message.get_payload(decode=True).decode('utf-8'))
+        for (to,), message in messages}
+
+
+def test_due_date(database):
+    "Test that two working days are counted in the company's time zone"
+    activate('return_management')
+    company = get_company()
+    ids = make_returns(1)
+    for moment, zone, due in [
+            # A leap day, already 29 February in the company
+            (dt.datetime(2024, 2, 28, 12), None, dt.date(2024, 3, 1)),
+            (dt.datetime(2024, 2, 28, 23), 'Asia/Taipei',
+                dt.date(2024, 3, 4)),
+            (dt.datetime(2024, 3, 1, 3), 'America/New_York',
+                dt.date(2024, 3, 4)),
+            # The turn of the month and of the year
+            (dt.datetime(2024, 4, 30, 12), None, dt.date(2024, 5, 2)),
+            (dt.datetime(2024, 12, 31, 23), 'Asia/Taipei',
+                dt.date(2025, 1, 3)),
+            # A Saturday in the company, still Friday elsewhere
+            (dt.datetime(2024, 6, 7, 20), 'Asia/Taipei',
+                dt.date(2024, 6, 11)),
+            (dt.datetime(2024, 6, 7, 20), None, dt.date(2024, 6, 11)),
+            (dt.datetime(2024, 6, 6, 20), 'Asia/Taipei',
+                dt.date(2024, 6, 11)),
+            (dt.datetime(2024, 6, 6, 20), None, dt.date(2024, 6, 10)),
+            (dt.datetime(2024, 6, 5, 20), 'Asia/Taipei',
+                dt.date(2024, 6, 10)),
+            (dt.datetime(2024, 6, 5, 20), None, dt.date(2024, 6, 7)),
+            ]:
+        company.timezone = zone
+        company.save()
+
+        transact(database, restart, ids, moment)
+
+        assert transact(database, open_stages, ids) == [
+            ('initial', 'sales', 2, due)], (moment, zone)
+
+
+@pytest.mark.parametrize('zone', ZONES)
+def test_overdue_zone(database, zone):
+    "Test that a day ends where the company is"
+    from trytond.tools import timezone
+    activate('return_management')
+    company = get_company()
+    company.timezone = zone
+    company.save()
+    calendar = Model.get('return.calendar')()
+    calendar.weekdays = list('0123456')
+    calendar.save()
+    ids = make_returns(3)
+    now = dt.datetime.now().replace(microsecond=0)
+    for id_, days in zip(ids, [1, 2, 3]):
+        transact(database, restart, [id_], now - dt.timedelta(days=days))
+    today = (
+        now.replace(tzinfo=timezone.UTC)
+        .astimezone(timezone.get_tzinfo(zone)).date())
+
+    Order = Model.get('return.order')
+    Stage = Model.get('return.order.stage')
+    orders = [Order(i) for i in ids]
+    assert [o.due_date for o in orders] == [
+        today + dt.timedelta(days=i) for i in [1, 0, -1]]
+    assert [o.overdue for o in orders] == [False, False, True]
+    assert Order.find([('overdue', '=', True)]) == orders[2:]
+    assert set(Order.find([('overdue', '=', False)])) == set(orders[:2])
+    assert [s.order.id for s in Stage.find([('overdue', '=', True)])] == [
+        ids[2]]
+    assert {s.order.id for s in Stage.find([('overdue', '=', False)])} == set(
+        ids[:2])
+
+
+def test_notify(database, sink):
+    "Test that each role is told once for each breach"
+    cfg = activate('return_management')
+    admin = cfg.user
+    Company = Model.get('company.company')
+    company = get_company()
+    ids = make_returns(3)
+    party = Model.get('party.party')(name="Other Company")
+    party.save()
+    create_company(party)
+    other_company, = Company.find([('id', '!=', company.id)])
+    Lang = Model.get('ir.lang')
+    User = Model.get('res.user')
+    users = {}
+    for name, group, own in [
+            ("Anna", 'group_return_sales', company),
+            ("Ben", 'group_return_sales', company),
+            ("Carl", 'group_return_sales', company),
+            ("Dora", 'group_return_sales', other_company),
+            ("Emma", 'group_return_finance', company),
+            ("Fred", 'group_return_sales', company)]:
+        user = create_user(name, group, company=Company(own.id))
+        User.write([user.id], {
+                'companies': [(
+                        'remove', [c.id for c in user.companies
+                            if c.id != own.id])],
+                }, cfg.context)
+        user = User(user.id)
+        if name != "Ben":
+            user.email = name.lower() + '@example.com'
+        if name == "Carl":
+            user.active = False
+        if name == "Fred":
+            german, = Lang.find([('code', '=', 'de')])
+            Lang.write([german.id], {'translatable': True}, cfg.context)
+            user.language = Lang(german.id)
+        user.save()
+        users[name] = user
+    root = User(admin)
+    root.email = None
+    root.save()
+
+    past = dt.datetime.now() - dt.timedelta(days=30)
+    transact(database, restart, ids[:2], past.replace(microsecond=0))
+    Order = Model.get('return.order')
+    late = [Order(i) for i in ids[:2]]
+    Stage = Model.get('return.order.stage')
+    assert len(Stage.find([('overdue', '=', True)])) == 2
+
+    run_cron()
+
+    mails = read(sink)
+    assert set(mails) == {'anna@example.com', 'fred@example.com'}
+    subject, text = mails['anna@example.com']
+    assert subject == "Overdue returns"
+    assert text.splitlines() == [
+        "%s: Initial Review (Sales) was due on %s" % (
+            o.number, o.due_date.strftime('%m/%d/%Y'))
+        for o in late]
+    assert late[0].due_date.strftime('%d.%m.%Y') in mails[
+        'fred@example.com'][1]
+    # Neither price nor customer leaves the house
+    amount = late[0].lines[0].amount
+    for _, text in mails.values():
+        assert str(amount) not in text
+        assert late[0].party.name not in text
+
+    # Once
+    assert all(
+        s.notified_at for s in Stage.find([('overdue', '=', True)]))
+    assert not Stage.find([
+            ('overdue', '=', False), ('notified_at', '!=', None)])
+    sink.clear()
+    run_cron()
+    assert not sink
+
+    # Another breach
+    order = late[0]
+    order.click('draft')
+    order.click('submit')
+    transact(database, restart, [order.id], past.replace(microsecond=0))
+    run_cron()
+    assert set(read(sink)) == {'anna@example.com', 'fred@example.com'}
+    for _, text in read(sink).values():
+        line, = text.splitlines()
+        assert line.startswith(order.number + ': ')
+    set_user(admin)
+
+
+def test_notify_nobody(database, sink):
+    "Test that a breach that nobody could be told of is told later"
+    activate('return_management')
+    ids = make_returns(1)
+    past = dt.datetime.now() - dt.timedelta(days=30)
+    transact(database, restart, ids, past.replace(microsecond=0))
+
+    def notify(values):
+        from trytond.pool import Pool
+        from trytond.transaction import Transaction
+        Stage = Pool().get('return.order.stage')
+        User = Pool().get('res.user')
+        User.write([User(Transaction().user)], values)
+        Stage.notify_overdue()
+        return [
+            bool(s.notified_at)
+            for s in Stage.search([('overdue', '=', True)])]
+
+    assert transact(database, notify, {
+            'email': 'admin@example.com',
+            'active': False,
+            }) == [False]
+    assert not sink
+    assert transact(database, notify, {'active': True}) == [True]
+    assert set(read(sink)) == {'admin@example.com'}
+
+
+def test_submitted_before(database):
+    "Test that returns without stages come to theirs"
+    activate('return_management')
+    ids = make_returns(1)
+
+    def forget():
+        from trytond.pool import Pool
+        Stage = Pool().get('return.order.stage')
+        Stage.delete(Stage.search([]))
+
+    transact(database, forget)
+    order = Model.get('return.order')(ids[0])
+    assert not order.stages and not order.due_date and not order.overdue
+    run_cron()
+    order.reload()
+    assert [(s.stage, s.role) for s in order.stages] == [('initial', 'sales')]
+    transact(database, forget)
+    order.reload()
+    order.click('review')
+    assert [(s.stage, s.role) for s in order.stages] == [('final', 'sales')]
