@@ -5,7 +5,8 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, disposition, ir, line,
-    opinion, order, party, policy, reason, sale, stage, stock, wish, work_order)
+    opinion, order, party, policy, reason, sale, stage, stock, wish,
+    work_order)
 
 __all__ = ['register']
 
