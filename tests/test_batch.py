@@ -1,6 +1,9 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 """The number of SQL statements does not grow with the number of records."""
+import datetime as dt
+from functools import partial
+
 import pytest
 
 from trytond.modules.return_management.tests.tools import (
@@ -9,8 +12,8 @@ from trytond.modules.return_management.tests.tools import (
 pytestmark = pytest.mark.sqlite
 
 
-def count(database, method, ids):
-    "Return the number of statements of a method of return orders"
+def trace(database, function):
+    "Return the statements of a function in a transaction of its own"
     from trytond.pool import Pool
     from trytond.transaction import Transaction, TransactionError
 
@@ -22,11 +25,9 @@ def count(database, method, ids):
             try:
                 with transaction.set_context(
                         User.get_preferences(context_only=True)):
-                    Order = Pool().get('return.order')
-                    orders = Order.browse(ids)
                     transaction.connection.set_trace_callback(
                         statements.append)
-                    getattr(Order, method)(orders)
+                    function()
                     transaction.connection.set_trace_callback(None)
             except TransactionError as exception:
                 transaction.connection.set_trace_callback(None)
@@ -35,6 +36,17 @@ def count(database, method, ids):
                 continue
             transaction.commit()
             return statements
+
+
+def count(database, method, ids):
+    "Return the statements of a method of return orders"
+    from trytond.pool import Pool
+
+    def call():
+        Order = Pool().get('return.order')
+        getattr(Order, method)(Order.browse(ids))
+
+    return trace(database, call)
 
 
 def test_return_order(database):
@@ -62,3 +74,61 @@ def test_return_order(database):
         growth = len(reads[large]) - len(reads[small])
         assert growth < (large - small) / 2, (
             method, {size: len(r) for size, r in reads.items()})
+
+
+def test_stages(database):
+    "Test the statements that follow the stages and their limits"
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    batches = []
+    # The first fills the caches
+    for size in [1, 1, 21]:
+        sale = deliver(customer, *[(product, 1)] * size)
+        batches.append([
+                create_return(sale, (i, 1), state='draft').id
+                for i in range(size)])
+    for method in ['submit', 'review', 'approve', 'cancel']:
+        _, small, large = (
+            [
+                statement for statement in count(database, method, ids)
+                if statement.startswith(('SELECT', 'UPDATE'))
+                and any(name in statement for name in [
+                        'return_order_stage', 'return_calendar',
+                        'return_configuration_limit'])]
+            for ids in batches)
+        assert 0 < len(small) == len(large), (method, small, large)
+
+
+def test_notify_overdue(database):
+    "Test the statements that look for overdue stages"
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    sale = deliver(create_customer(), *[(product, 1)] * 21)
+    ids = [
+        create_return(sale, (i, 1), state='submitted').id for i in range(21)]
+
+    def delay(number):
+        from trytond.pool import Pool
+        Order = Pool().get('return.order')
+        Stage = Pool().get('return.order.stage')
+        Stage.delete(Stage.search([('order', 'in', ids[:number])]))
+        Order._update_stages(
+            Order.browse(ids[:number]), now=dt.datetime(2024, 1, 31))
+
+    def notify():
+        from trytond.pool import Pool
+        Stage = Pool().get('return.order.stage')
+        assert Stage.search([
+                ('overdue', '=', True), ('notified_at', '=', None)])
+        Stage.notify_overdue()
+
+    statements = []
+    # The first fills the caches
+    for number in [1, 1, 21]:
+        trace(database, partial(delay, number))
+        statements.append(trace(database, notify))
+    _, small, large = statements
+    assert len(small) == len(large), (small, large)

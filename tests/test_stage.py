@@ -2,18 +2,14 @@
 # of this repository contains the full copyright notices and license terms.
 """Working days that pass, and who is told that they have passed."""
 import datetime as dt
-import socket
-from email import message_from_bytes
-from email.header import decode_header, make_header
 
 import pytest
-from aiosmtpd.controller import Controller
 from proteus import Model
 
 from trytond.modules.company.tests.tools import create_company, get_company
 from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, create_user,
-    deliver, stock)
+    deliver, mail_server, stock)
 from trytond.tests.tools import set_user
 
 ZONES = ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'UTC']
@@ -72,29 +68,8 @@ def make_returns(number):
 @pytest.fixture
 def sink():
     "The e-mails that are sent"
-    from trytond.config import config
-
-    class Handler:
-        async def handle_DATA(self, server, session, envelope):
-            messages.append((
-                    envelope.rcpt_tos,
-                    message_from_bytes(envelope.content)))
-            return '250 OK'
-
-    messages = []
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    controller = Controller(Handler(), hostname='127.0.0.1', port=port)
-    controller.start()
-    before = {
-        name: config.get('email', name) for name in ['uri', 'from']}
-    config.set('email', 'uri', f'smtp://127.0.0.1:{port}')
-    config.set('email', 'from', 'returns@example.com')
-    yield messages
-    controller.stop()
-    for name, value in before.items():
-        config.set('email', name, value or '')
+    with mail_server() as messages:
+        yield messages
 
 
 def run_cron():
@@ -106,13 +81,12 @@ def run_cron():
 
 
 def read(messages):
-    "Map the receivers of e-mails to the subject and the text"
-    assert len({to for to, in (m[0] for m in messages)}) == len(messages)
-    return {
-        to: (
-            str(make_header(decode_header(message['Subject']))),
-            message.get_payload(decode=True).decode('utf-8'))
-        for (to,), message in messages}
+    "Map the receivers of e-mails, one each, to the subject and the text"
+    mails = {
+        to: (message['Subject'], message.get_content())
+        for message in messages for to in message.recipients}
+    assert len(mails) == len(messages)
+    return mails
 
 
 def test_due_date(database):
@@ -149,6 +123,71 @@ def test_due_date(database):
 
         assert transact(database, open_stages, ids) == [
             ('initial', 'sales', 2, due)], (moment, zone)
+
+
+def test_clock(database):
+    "Test that the days that the customer takes to answer are not counted"
+    activate('return_management')
+    ids = make_returns(1)
+
+    def ask(moment):
+        from trytond.pool import Pool
+        Contact = Pool().get('return.order.contact')
+        Order = Pool().get('return.order')
+        orders = Order.browse(ids)
+        Contact.record(orders, 'question', "Which one?", 'phone')
+        Order._update_stages(orders, now=moment)
+
+    def answer(moment):
+        from trytond.pool import Pool
+        Contact = Pool().get('return.order.contact')
+        Order = Pool().get('return.order')
+        Contact.record_answer(Contact.search([
+                    ('order', 'in', ids),
+                    ('answered_at', '=', None),
+                    ]), "That one")
+        Order._update_stages(Order.browse(ids), now=moment)
+
+    def times():
+        from trytond.pool import Pool
+        Stage = Pool().get('return.order.stage')
+        durations = {}
+        for stage in Stage.search([('ended_at', '!=', None)]):
+            durations.setdefault(stage.stage, dt.timedelta())
+            durations[stage.stage] += stage.duration
+        return durations
+
+    monday, tuesday, friday, wednesday, saturday, first, second = [
+        dt.datetime(2024, 6, 3, 10), dt.datetime(2024, 6, 4, 9),
+        dt.datetime(2024, 6, 7, 15), dt.datetime(2024, 6, 12, 9),
+        dt.datetime(2024, 6, 15, 9), dt.datetime(2024, 6, 17, 9),
+        dt.datetime(2024, 6, 17, 10)]
+    transact(database, restart, ids, monday)
+    assert transact(database, open_stages, ids) == [
+        ('initial', 'sales', 2, dt.date(2024, 6, 5))]
+    transact(database, ask, tuesday)
+    assert transact(database, open_stages, ids) == [
+        ('customer', None, None, None)]
+    transact(database, answer, friday)
+    # One day is left
+    assert transact(database, open_stages, ids) == [
+        ('initial', 'sales', 1, dt.date(2024, 6, 10))]
+    # After the due date nothing is left
+    transact(database, ask, wednesday)
+    transact(database, answer, saturday)
+    assert transact(database, open_stages, ids) == [
+        ('initial', 'sales', 0, dt.date(2024, 6, 17))]
+    # Nothing either when it is asked again
+    transact(database, ask, first)
+    transact(database, answer, second)
+    assert transact(database, open_stages, ids) == [
+        ('initial', 'sales', 0, dt.date(2024, 6, 17))]
+    assert transact(database, times) == {
+        'initial': (
+            (tuesday - monday) + (wednesday - friday) + (first - saturday)),
+        'customer': (
+            (friday - tuesday) + (saturday - wednesday) + (second - first)),
+        }
 
 
 @pytest.mark.parametrize('zone', ZONES)

@@ -225,13 +225,14 @@ class Order(metaclass=PoolMeta):
         Calendar = pool.get('return.calendar')
         Stage = pool.get('return.order.stage')
         orders = cls.browse(orders)
-        limits = Stage._get_limits({o.company for o in orders})
+        stages = {o: o._get_decision_stages() for o in orders}
+        limits = Stage._get_limits(
+            {o.company for o in orders},
+            {s for o in orders for s in stages[o]})
         calendars = {c: Calendar.get(c) for c in limits}
         dates = defaultdict(list)
         for order in orders:
-            days = [
-                limits[order.company].get(s)
-                for s in order._get_decision_stages()]
+            days = [limits[order.company].get(s) for s in stages[order]]
             date = None
             if any(d is not None for d in days):
                 date = calendars[order.company].add_days(
@@ -495,15 +496,16 @@ class Stage(ModelSQL, ModelView):
             }
 
     @classmethod
-    def _get_limits(cls, companies):
-        "Map companies to the limit in working days of their stages"
+    def _get_limits(cls, companies, stages):
+        "Map companies to the limits in working days of the stages"
         pool = Pool()
         Configuration = pool.get('return.configuration')
         configuration = Configuration(1)
         return {
             company: {
                 stage: configuration.get_multivalue(name, company=company.id)
-                for stage, name in cls._limit_names().items()}
+                for stage, name in cls._limit_names().items()
+                if stage in stages}
             for company in companies}
 
     @classmethod
@@ -511,7 +513,8 @@ class Stage(ModelSQL, ModelView):
         "Set the days allowed and the due date of stages that begin"
         pool = Pool()
         Calendar = pool.get('return.calendar')
-        limits = cls._get_limits({s.order.company for s in stages})
+        limits = cls._get_limits(
+            {s.order.company for s in stages}, {s.stage for s in stages})
         calendars = {c: Calendar.get(c) for c in limits}
         for stage in stages:
             company = stage.order.company
