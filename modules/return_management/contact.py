@@ -6,15 +6,17 @@ from email.header import Header
 from email.mime.text import MIMEText
 from email.utils import formataddr
 from html import escape
+from smtplib import SMTPException
 
 from sql import Null
 
 from trytond.config import config
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.model.exceptions import RequiredValidationError
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
-from trytond.sendmail import sendmail_transactional
+from trytond.sendmail import get_smtp_server, sendmail_transactional
 from trytond.tools import grouped_slice
 from trytond.tools.email_ import convert_ascii_email, set_from_header
 from trytond.transaction import Transaction, without_check_access
@@ -149,8 +151,9 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         "Record that the applicants of orders were told or asked the text"
         contacts = []
         for order in orders:
-            if kind == 'question' and order.state not in {
-                    'submitted', 'reviewed'}:
+            if order.state in {'draft', 'cancelled'} or (
+                    kind == 'question'
+                    and order.state not in {'submitted', 'reviewed'}):
                 raise ContactError(gettext(
                         'return_management.msg_contact_state',
                         order=order.rec_name))
@@ -170,6 +173,8 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         User = pool.get('res.user')
         user = User(Transaction().user)
         from_ = config.get('email', 'from')
+        if contacts:
+            cls._check_mail_server()
         emails = []
         for contact in contacts:
             order = contact.order
@@ -198,10 +203,23 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         Email.save(emails)
 
     @classmethod
+    def _check_mail_server(cls):
+        "Check that e-mails leave before what they ask is recorded"
+        try:
+            get_smtp_server(strict=True).quit()
+        except (OSError, SMTPException) as exception:
+            raise ContactError(gettext(
+                    'return_management.msg_contact_mail_server',
+                    exception=exception)) from exception
+
+    @classmethod
     def record_answer(cls, contacts, text):
         "Record the answer to the questions"
         pool = Pool()
         Order = pool.get('return.order')
+        if not text:
+            raise RequiredValidationError(gettext(
+                    'return_management.msg_contact_answer_required'))
         now = dt.datetime.now().replace(microsecond=0)
         to_write = []
         for contact in contacts:
@@ -406,8 +424,10 @@ class Ask(Wizard):
         with without_check_access():
             self.model.lock([self.record])
             orders = self.model.browse([self.record])
+            # A refusal is recorded by telling it
+            kind = 'question' if self.start.kind == 'question' else 'note'
             Contact.record(
-                orders, self.start.kind, self.start.text, self.start.channel)
+                orders, kind, self.start.text, self.start.channel)
             self.model._contacted(orders)
         return 'end'
 
