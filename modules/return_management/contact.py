@@ -378,11 +378,6 @@ class Order(metaclass=PoolMeta):
             if o.round == self.round and o.decision == 'refuse')
 
     @classmethod
-    def _contacted(cls, orders):
-        "Let the clocks of orders follow the questions to the customer"
-        cls._update_stages(orders)
-
-    @classmethod
     @ModelView.button_action('return_management.wizard_order_ask')
     def ask(cls, orders):
         pass
@@ -428,7 +423,7 @@ class Ask(Wizard):
             kind = 'question' if self.start.kind == 'question' else 'note'
             Contact.record(
                 orders, kind, self.start.text, self.start.channel)
-            self.model._contacted(orders)
+            self.model._update_stages(orders)
         return 'end'
 
 
@@ -497,7 +492,7 @@ class Answer(Wizard):
                     c for o in orders for c in o.contacts
                     if c == self.start.contact])
             Contact.record_answer(contacts, self.start.answer)
-            self.model._contacted(orders)
+            self.model._update_stages(orders)
         return 'end'
 
 
