@@ -38,13 +38,13 @@ def trace(database, function):
             return statements
 
 
-def count(database, method, ids):
+def count(database, method, ids, *arguments):
     "Return the statements of a method of return orders"
     from trytond.pool import Pool
 
     def call():
         Order = Pool().get('return.order')
-        getattr(Order, method)(Order.browse(ids))
+        getattr(Order, method)(Order.browse(ids), *arguments)
 
     return trace(database, call)
 
@@ -132,3 +132,35 @@ def test_notify_overdue(database):
         statements.append(trace(database, notify))
     _, small, large = statements
     assert len(small) == len(large), (small, large)
+
+
+def test_return_refused(database):
+    "Test the statements of refusing returns and of telling the customers"
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    small, large = 1, 21
+    reads = {}
+    for size in [small, large]:
+        sale = deliver(customer, *[(product, 1)] * size)
+        orders = [
+            create_return(sale, (i, 1), state='submitted')
+            for i in range(size)]
+        ids = [o.id for o in orders]
+        reads['refuse', size] = count(
+            database, 'refuse', ids, 'initial', 'other', "It is used.")
+        for order in orders:
+            order.reload()
+            order.told_channel = 'phone'
+            order.save()
+        reads['tell', size] = count(database, 'tell', ids)
+        assert all(len(o.contacts) == 1 for o in orders if not o.reload())
+    for method in ['refuse', 'tell']:
+        numbers = {
+            size: len([
+                    s for s in reads[method, size]
+                    if s.startswith('SELECT')])
+            for size in [small, large]}
+        assert numbers[large] - numbers[small] < (large - small) / 2, (
+            method, numbers)
