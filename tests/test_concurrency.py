@@ -7,7 +7,8 @@ import pytest
 from proteus import Model, Wizard
 
 from trytond.modules.return_management.tests.tools import (
-    activate, create_customer, create_product, create_return, deliver, stock)
+    activate, create_customer, create_product, create_return, deliver,
+    get_reason, stock)
 from trytond.modules.return_refund.tests.tools import (
     create_accountant, create_payment_journal, create_refund_method,
     get_refund, pay_by_payment, return_goods)
@@ -43,7 +44,9 @@ def test_submit_last_unit(database):
     product = create_product()
     stock(product, 1)
     sale = deliver(create_customer(), (product, 1))
-    orders = [create_return(sale, (0, 1), state='draft') for _ in range(2)]
+    orders = [
+        create_return(sale, (0, 1), reason=get_reason(c), state='draft')
+        for c in ['other', 'demand']]
 
     loser, winner = race_to_click(
         *(('return.order', o.id, 'submit') for o in orders))
@@ -66,7 +69,9 @@ def test_submit_different_units(database):
     product = create_product()
     stock(product, 2)
     sale = deliver(create_customer(), (product, 2))
-    orders = [create_return(sale, (0, 1), state='draft') for _ in range(2)]
+    orders = [
+        create_return(sale, (0, 1), reason=get_reason(c), state='draft')
+        for c in ['other', 'demand']]
 
     outcomes = race_to_click(
         *(('return.order', o.id, 'submit') for o in orders))

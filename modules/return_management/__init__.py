@@ -4,9 +4,9 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, disposition, ir, line,
-    opinion, order, party, policy, reason, sale, stage, stock, wish,
-    work_order)
+    applicant, calendar, check, configuration, contact, disposition, entry,
+    ir, line, lot, match, opinion, order, party, policy, reason, sale,
+    similar, stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -59,12 +59,28 @@ def register():
         wish.Sale,
         wish.SaleLine,
         party.Party,
+        similar.Order,
+        match.Order,
+        match.Line,
+        match.MatchStart,
+        match.MatchStartLine,
+        entry.EntryStart,
+        entry.EntrySelect,
+        entry.EntryLine,
+        entry.EntryProduct,
         module='return_management', type_='model')
     Pool.register(
         stock.Move_Continental,
         module='return_management', type_='model',
         depends=['account_stock_continental'])
     Pool.register(
+        lot.Order,
+        lot.Line,
+        module='return_management', type_='model',
+        depends=['stock_lot'])
+    Pool.register(
+        entry.Entry,
+        match.Match,
         line.CloseShort,
         opinion.Reject,
         contact.Ask,
@@ -72,6 +88,10 @@ def register():
         party.Replace,
         party.Erase,
         module='return_management', type_='wizard')
+    Pool.register(
+        entry.Entry_Lot,
+        module='return_management', type_='wizard',
+        depends=['stock_lot'])
     Pool.register(
         work_order.WorkOrder,
         module='return_management', type_='report')

@@ -1,7 +1,7 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
-from trytond.exceptions import UserError
+from trytond.exceptions import UserError, UserWarning
 from trytond.model.exceptions import AccessError, ValidationError
 
 
@@ -10,6 +10,18 @@ class ReasonError(ValidationError):
 
 
 class WishError(ValidationError):
+    pass
+
+
+class SimilarWarning(UserWarning):
+    pass
+
+
+class EntryError(UserError):
+    pass
+
+
+class MatchError(UserError):
     pass
 
 

@@ -464,6 +464,7 @@ class Order(
             order.submitted_at = now
         cls._check_evidence(orders)
         Line.check_returnable(lines)
+        cls.check_similar(orders)
         cls.set_number(orders)
         Line.set_policy(lines)
         # Automatic approval starts from the submitted state

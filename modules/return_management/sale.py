@@ -11,7 +11,7 @@ from sql.conditionals import Case
 from sql.operators import Concat
 
 from trytond.i18n import gettext
-from trytond.model import ModelView, Workflow, fields
+from trytond.model import Index, ModelView, Workflow, fields
 from trytond.modules.product import round_price
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
@@ -30,6 +30,16 @@ def _date(value):
 
 class Sale(metaclass=PoolMeta):
     __name__ = 'sale.sale'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        # The number is what a customer gives
+        cls._sql_indexes.update({
+                Index(t, (t.number, Index.Equality())),
+                Index(t, (t.number, Index.Similarity())),
+                })
 
     @classmethod
     @ModelView.button

@@ -80,6 +80,7 @@ class ReturnManagementTestCase(
         ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
     "Test Return Management module"
     module = 'return_management'
+    extras = ['stock_lot']
 
     @with_transaction()
     def test_policy_last_date(self):

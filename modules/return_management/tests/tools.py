@@ -8,6 +8,7 @@ from decimal import Decimal
 from email import message_from_bytes, policy
 
 from proteus import Model, config
+from trytond.exceptions import UserWarning
 from trytond.modules.account.tests.tools import (
     create_chart, create_fiscalyear, create_tax, get_accounts)
 from trytond.modules.account_invoice.tests.tools import create_payment_term
@@ -16,7 +17,7 @@ from trytond.tests import test_tryton
 from trytond.tests.tools import _get_config, activate_modules
 
 __all__ = [
-    'activate', 'create_areas', 'create_customer', 'create_product',
+    'activate', 'confirm', 'create_areas', 'create_customer', 'create_product',
     'create_return', 'create_user', 'deliver', 'do_internal', 'get_area',
     'get_reason', 'get_stock_accounts', 'get_warehouse', 'mail_server',
     'receive', 'send', 'stock']
@@ -308,10 +309,20 @@ def create_return(sale, *lines, reason=None, state='approved'):
             ('review', 'reviewed'),
             ('approve', 'approved')]:
         if state != 'draft':
-            order.click(button)
+            confirm(order, button)
         if state == result:
             break
     return order
+
+
+def confirm(record, button):
+    "Click and go on after warnings"
+    Warning = Model.get('res.user.warning')
+    while True:
+        try:
+            return record.click(button)
+        except UserWarning as warning:
+            Warning.skip(warning.name, False, config.get_config().context)
 
 
 

@@ -1,0 +1,471 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import re
+from collections import defaultdict
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, fields
+from trytond.modules.currency.fields import Monetary
+from trytond.modules.product import price_digits
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Bool, Eval, If
+from trytond.tools import escape_wildcard
+from trytond.transaction import Transaction, check_access
+from trytond.wizard import Button, StateAction, StateView, Wizard
+
+from .exceptions import EntryError
+from .order import CHANNELS
+from .wish import WISHES
+
+LIMIT_FOUND = 20
+LIMIT_SEARCHED = 500
+LIMIT_SHOWN = 100
+
+
+class Entry(Wizard):
+    "Enter Return"
+    __name__ = 'return.order.entry'
+
+    start = StateView(
+        'return.order.entry.start',
+        'return_management.order_entry_start_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Find", 'select', 'tryton-search', default=True),
+            ])
+    select = StateView(
+        'return.order.entry.select',
+        'return_management.order_entry_select_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Back", 'start', 'tryton-back'),
+            Button("Enter", 'enter', 'tryton-ok', default=True),
+            ])
+    enter = StateAction('return_management.act_order_form')
+
+    def default_start(self, fields):
+        # What was searched for before going back
+        defaults = {}
+        if getattr(self.start, 'query', None):
+            defaults['query'] = self.start.query
+        if getattr(self.start, 'party', None):
+            defaults['party'] = self.start.party.id
+        return defaults
+
+    def default_select(self, fields):
+        pool = Pool()
+        Order = pool.get('return.order')
+        SaleLine = pool.get('sale.line')
+        party = self.start.party
+        # A wizard runs without the rules of the user
+        with check_access():
+            lines, complete = self._find_lines()
+        if not lines and not party:
+            raise EntryError(gettext(
+                    'return_management.msg_entry_nothing',
+                    query=self.start.query or ''))
+        dates = SaleLine.get_return_dates(lines)
+        parties = {l.sale.party for l in lines}
+        if not party and len(parties) == 1:
+            party, = parties
+        message = None
+        if not lines:
+            message = gettext(
+                'return_management.msg_entry_nothing_party',
+                party=party.rec_name)
+        elif not complete:
+            message = gettext(
+                'return_management.msg_entry_incomplete', count=len(lines))
+        return {
+            'company': Transaction().context.get('company'),
+            'message': message,
+            'party': party.id if party else None,
+            'channel': Order.default_channel(),
+            'requested_at': Order.default_requested_at(),
+            'wish': 'refund',
+            'lines': [{
+                    'sale_line': l.id,
+                    'sale': l.sale.id,
+                    'party': l.sale.party.id,
+                    'product': l.product.id,
+                    'delivered_on': dates[l]['delivery'],
+                    'returnable_quantity': l.returnable_quantity,
+                    'unit': l.unit.id,
+                    } for l in lines],
+            }
+
+    def _find_lines(self):
+        "Return the lines to return from, latest first, and whether all"
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        query = (self.start.query or '').strip()
+        domain = [
+            ('type', '=', 'line'),
+            ('quantity', '>', 0),
+            ('product', '!=', None),
+            ('sale.company', '=', Transaction().context.get('company', -1)),
+            ('sale.state', 'in', ['confirmed', 'processing', 'done']),
+            ]
+        complete = True
+        if self.start.party:
+            domain.append(('sale.party', '=', self.start.party.id))
+        elif not query:
+            raise EntryError(gettext('return_management.msg_entry_query'))
+        if query:
+            domains, complete = self._get_domains(query)
+            if not domains:
+                return [], complete
+            domain.append(['OR', *domains])
+        found = SaleLine.search(
+            domain, limit=LIMIT_SEARCHED + 1,
+            order=[('sale.sale_date', 'DESC'), ('id', 'DESC')])
+        lines = [
+            l for l in found[:LIMIT_SEARCHED] if l.returnable_quantity > 0]
+        complete = (
+            complete and len(found) <= LIMIT_SEARCHED
+            and len(lines) <= LIMIT_SHOWN)
+        return lines[:LIMIT_SHOWN], complete
+
+    def _get_domains(self, query):
+        """Return the domains of the sale lines that the query may mean
+
+        And whether they are all of them.
+        """
+        pool = Pool()
+        Party = pool.get('party.party')
+        Sale = pool.get('sale.sale')
+        sales = Sale.search([('number', '=', query)])
+        if sales:
+            return [('sale', 'in', [s.id for s in sales])], True
+        domains, complete = [], True
+        pattern = '%' + escape_wildcard(query) + '%'
+        party_domain = ['OR', ('rec_name', 'ilike', pattern)]
+        if re.fullmatch(r'[\d\s()+./-]{5,}', query):
+            # A phone number as it was spoken
+            digits = '%'.join(re.findall(r'\d+', query.lstrip('+0')))
+            party_domain.append(
+                ('contact_mechanisms.value_compact', 'ilike',
+                    '%' + digits + '%'))
+        for name, Model, model_domain in [
+                ('sale', Sale, ['OR',
+                        ('number', 'ilike', pattern),
+                        ('reference', 'ilike', pattern),
+                        ]),
+                ('sale.party', Party, party_domain)]:
+            found = Model.search(
+                model_domain, limit=LIMIT_FOUND + 1, order=[('id', 'DESC')])
+            if found:
+                domains.append(
+                    (name, 'in', [r.id for r in found[:LIMIT_FOUND]]))
+            if len(found) > LIMIT_FOUND:
+                complete = False
+        return domains, complete
+
+    def do_enter(self, action):
+        with check_access():
+            orders = self._create_orders()
+        if len(orders) == 1:
+            action['views'].reverse()
+        return action, {'res_id': [o.id for o in orders]}
+
+    def _create_orders(self):
+        pool = Pool()
+        Order = pool.get('return.order')
+        SaleLine = pool.get('sale.line')
+        quantities = {}
+        for line in self.select.lines or []:
+            quantity = line.quantity
+            if quantity is None and self.select.return_all:
+                quantity = line.returnable_quantity
+            if quantity:
+                quantities[line.sale_line.id] = (quantity, line.reason)
+        groups = defaultdict(list)
+        for sale_line in SaleLine.browse(list(quantities)):
+            quantity, reason = quantities[sale_line.id]
+            if sale_line.unit.round(
+                    quantity - sale_line.returnable_quantity) > 0:
+                raise EntryError(gettext(
+                        'return_management.msg_entry_returnable',
+                        line=sale_line.rec_name))
+            groups[self._get_key(sale_line.sale)].append(
+                self._get_line(sale_line, quantity, reason))
+        products = self.select.products or []
+        if products:
+            if not self.select.party:
+                raise EntryError(gettext('return_management.msg_entry_party'))
+            key = next(
+                (k for k in groups if k[1] == self.select.party),
+                (self.select.company, self.select.party, None,
+                    self.select.company.currency))
+            groups[key].extend(
+                self._get_product_line(p) for p in products)
+        if not groups:
+            raise EntryError(gettext('return_management.msg_entry_quantity'))
+        orders = [
+            self._get_order(key, lines) for key, lines in groups.items()]
+        Order.save(orders)
+        return orders
+
+    def _get_key(self, sale):
+        "Return what the sales of one return have in common"
+        return (
+            sale.company, sale.party, sale.invoice_party or sale.party,
+            sale.currency)
+
+    def _get_order(self, key, lines):
+        pool = Pool()
+        Order = pool.get('return.order')
+        company, party, _, currency = key
+        order = Order(
+            company=company,
+            party=party,
+            currency=currency,
+            channel=self.select.channel,
+            requested_at=self.select.requested_at,
+            reference=self.select.reference,
+            description=self.select.description)
+        order.on_change_party()
+        if self.select.applicant and self.select.applicant != party:
+            order.applicant = self.select.applicant
+            order.on_change_applicant()
+        order.lines = lines
+        order._set_from_sale()
+        return order
+
+    def _get_line(self, sale_line, quantity, reason):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        line = Line(
+            sale_line=sale_line, quantity=quantity, reason=reason,
+            **Line._get_sale_values(sale_line))
+        self._set_line(line)
+        return line
+
+    def _get_product_line(self, product):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        line = Line(
+            product=product.product, unit=product.unit,
+            quantity=product.quantity, unit_price=product.unit_price,
+            reason=product.reason, note=product.note)
+        self._set_line(line)
+        return line
+
+    def _set_line(self, line):
+        "Set what is said once for all lines"
+        line.reason = line.reason or self.select.reason
+        if not line.reason:
+            raise EntryError(gettext(
+                    'return_management.msg_entry_reason',
+                    product=line.product.rec_name))
+        line.wish = self.select.wish
+        if line.wish == 'exchange':
+            line.wished_product = self.select.wished_product
+        elif line.wish == 'price_reduction':
+            line.price_reduction = self.select.price_reduction
+        line.goods_expected = line.expects_wished(line.product, line.wish)
+
+
+class EntryStart(ModelView):
+    "Enter Return"
+    __name__ = 'return.order.entry.start'
+
+    query = fields.Char(
+        "Search",
+        states={
+            'required': ~Eval('party'),
+            },
+        help="The number or reference of the order, or the customer's name, "
+        "code, e-mail or phone.")
+    party = fields.Many2One(
+        'party.party', "Customer",
+        states={
+            'required': ~Eval('query'),
+            },
+        help="Leave empty to search the orders of all customers.")
+
+
+class EntrySelect(ModelView):
+    "Enter Return"
+    __name__ = 'return.order.entry.select'
+
+    company = fields.Many2One('company.company', "Company", readonly=True)
+    message = fields.Text(
+        "Message", readonly=True,
+        states={
+            'invisible': ~Eval('message'),
+            })
+    party = fields.Many2One(
+        'party.party', "Customer",
+        states={
+            'required': Bool(Eval('products', [])),
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="The customer of the products without order.")
+    applicant = fields.Many2One(
+        'party.party', "Applicant",
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who asks for the return.\n"
+        "Leave empty when it is the customer.")
+    channel = fields.Selection(
+        CHANNELS, "Channel", required=True, sort=False,
+        help="How the customer applied.")
+    requested_at = fields.DateTime(
+        "Requested at", required=True,
+        help="When the customer applied.")
+    reference = fields.Char(
+        "Reference", help="The customer's own reference of the application.")
+    reason = fields.Many2One(
+        'return.reason', "Reason",
+        help="The reason of all lines that have none of their own.")
+    wish = fields.Selection(
+        WISHES, "Wish", required=True, sort=False,
+        help="What the customer wants for the goods.")
+    wished_product = fields.Many2One(
+        'product.product', "Wished Product",
+        domain=[
+            ('salable', '=', True),
+            ],
+        states={
+            'required': Eval('wish') == 'exchange',
+            'invisible': Eval('wish') != 'exchange',
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="What the customer wants instead.")
+    price_reduction = fields.Numeric(
+        "Price Reduction", digits=(5, 4),
+        domain=[
+            If(Eval('wish') == 'price_reduction', [
+                    ('price_reduction', '>', 0),
+                    ('price_reduction', '<=', 1),
+                    ], []),
+            ],
+        states={
+            'required': Eval('wish') == 'price_reduction',
+            'invisible': Eval('wish') != 'price_reduction',
+            },
+        help="The share of the price that is given back "
+        "for goods that the customer keeps.")
+    description = fields.Text(
+        "Description", help="The application in the customer's words.")
+    return_all = fields.Boolean(
+        "Return All",
+        help="Check to return all that can be returned of the lines "
+        "without quantity.")
+    lines = fields.One2Many(
+        'return.order.entry.line', None, "Lines",
+        help="What was delivered and can still be returned.")
+    products = fields.One2Many(
+        'return.order.entry.product', None, "Products without Order",
+        help="What comes back and no order is known for.")
+
+
+class EntryLine(ModelView):
+    "Enter Return"
+    __name__ = 'return.order.entry.line'
+
+    sale_line = fields.Many2One(
+        'sale.line', "Sale Line", readonly=True, required=True)
+    sale = fields.Many2One('sale.sale', "Sale", readonly=True)
+    party = fields.Many2One('party.party', "Customer", readonly=True)
+    product = fields.Many2One('product.product', "Product", readonly=True)
+    delivered_on = fields.Date(
+        "Delivered on", readonly=True,
+        help="When the last of the goods were delivered.")
+    unit = fields.Many2One('product.uom', "Unit", readonly=True)
+    returnable_quantity = fields.Float(
+        "Returnable", digits='unit', readonly=True,
+        help="What was delivered and is neither returned nor announced.")
+    quantity = fields.Float(
+        "Quantity", digits='unit',
+        domain=['OR',
+            ('quantity', '=', None),
+            [
+                ('quantity', '>=', 0),
+                ('quantity', '<=', Eval('returnable_quantity', 0)),
+                ],
+            ],
+        help="What the customer returns.")
+    reason = fields.Many2One(
+        'return.reason', "Reason",
+        help="Leave empty for the reason of all lines.")
+
+
+class EntryProduct(ModelView):
+    "Enter Return"
+    __name__ = 'return.order.entry.product'
+
+    product = fields.Many2One(
+        'product.product', "Product", required=True)
+    product_uom_category = fields.Function(
+        fields.Many2One('product.uom.category', "Product UoM Category"),
+        'on_change_with_product_uom_category')
+    unit = fields.Many2One(
+        'product.uom', "Unit", required=True,
+        domain=[
+            If(Bool(Eval('product_uom_category')),
+                ('category', '=', Eval('product_uom_category', -1)),
+                ()),
+            ])
+    quantity = fields.Float(
+        "Quantity", digits='unit', required=True,
+        domain=[
+            ('quantity', '>', 0),
+            ],
+        help="What the customer returns.")
+    currency = fields.Function(
+        fields.Many2One('currency.currency', "Currency"), 'get_currency')
+    unit_price = Monetary(
+        "Unit Price", currency='currency', digits=price_digits,
+        help="The value per unit, without tax, if it is known.")
+    reason = fields.Many2One(
+        'return.reason', "Reason",
+        help="Leave empty for the reason of all lines.")
+    note = fields.Text("Note")
+
+    @classmethod
+    def default_currency(cls):
+        pool = Pool()
+        Company = pool.get('company.company')
+        company_id = Transaction().context.get('company')
+        if company_id is not None and company_id >= 0:
+            return Company(company_id).currency.id
+
+    def get_currency(self, name):
+        return self.default_currency()
+
+    @fields.depends('product', 'unit')
+    def on_change_product(self):
+        if self.product and (
+                not self.unit
+                or self.unit.category != self.product.default_uom.category):
+            self.unit = self.product.sale_uom or self.product.default_uom
+
+    @fields.depends('product')
+    def on_change_with_product_uom_category(self, name=None):
+        return self.product.default_uom_category if self.product else None
+
+
+class Entry_Lot(metaclass=PoolMeta):
+    __name__ = 'return.order.entry'
+
+    def _get_domains(self, query):
+        pool = Pool()
+        Lot = pool.get('stock.lot')
+        domains, complete = super()._get_domains(query)
+        lots = Lot.search(
+            [('number', '=', query)], limit=LIMIT_FOUND + 1) or Lot.search(
+            [('number', 'ilike', '%' + escape_wildcard(query) + '%')],
+            limit=LIMIT_FOUND + 1, order=[('id', 'DESC')])
+        if lots:
+            domains.append(
+                ('moves.lot', 'in', [l.id for l in lots[:LIMIT_FOUND]]))
+        return domains, complete and len(lots) <= LIMIT_FOUND
