@@ -178,14 +178,21 @@ def create_policy(date):
     "Create the policy for order books of which only orders are known"
     Policy = Pool().get('return.policy')
 
-    Policy.create([{
+    policies = Policy.create([{
                 'name': "Order Book",
                 'start_date': date,
+                'conditions': "Everything that was ordered may be returned.",
+                'period': "90 days from delivery.",
+                'process': "Send the goods back with the number of the order.",
+                'refund_method': "By the method of payment, on receipt.",
                 'lines': [('create', [{
                                 'period': 90,
                                 'refund_timing': 'receipt',
                                 }])],
                 }])
+    # The books begin in the past
+    with Transaction().set_context(_skip_warnings=True):
+        Policy.publish(policies)
 
 
 def _create_payment_means(company):

@@ -4,9 +4,9 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, disposition, entry,
-    ir, line, lot, match, opinion, order, party, policy, reason, sale,
-    similar, stage, stock, wish, work_order)
+    applicant, calendar, check, configuration, contact, disposition,
+    eligibility, entry, ir, line, lot, match, opinion, order, party, policy,
+    reason, sale, similar, stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -21,9 +21,12 @@ def register():
         reason.Reason,
         policy.Policy,
         policy.Line,
+        policy.Translation,
         order.Order,
         opinion.Order,
+        eligibility.Order,
         line.Line,
+        eligibility.Line,
         line.CloseShortStart,
         line.CloseShortStartLine,
         opinion.Opinion,
@@ -83,6 +86,7 @@ def register():
         match.Match,
         line.CloseShort,
         opinion.Reject,
+        eligibility.Reject,
         contact.Ask,
         contact.Answer,
         party.Replace,

@@ -75,3 +75,19 @@ class CancelError(AccessError):
 
 class CalendarError(ValidationError):
     pass
+
+
+class PolicyPublishError(ValidationError):
+    pass
+
+
+class PolicyStartWarning(UserWarning):
+    pass
+
+
+class PolicyFeeError(ValidationError):
+    pass
+
+
+class SimulationError(UserError):
+    pass

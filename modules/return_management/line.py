@@ -167,18 +167,6 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             "Open", digits='unit',
             help="Announced, neither closed nor rejected."),
         'get_quantities')
-    policy_line = fields.Many2One(
-        'return.policy.line', "Policy Line", readonly=True,
-        ondelete='RESTRICT',
-        help="The rule of the policy that applies; "
-        "found when the return is submitted.")
-    eligible = fields.Boolean(
-        "Eligible", readonly=True,
-        help="Checked if the policy gives the customer the right to return; "
-        "set when the return is submitted.")
-    eligibility = fields.Text(
-        "Eligibility", readonly=True,
-        help="Which rule applies, from which date, and why.")
     moves = fields.One2Many(
         'stock.move', 'origin', "Receipts", readonly=True,
         filter=[('from_location.type', '=', 'customer')])
@@ -451,9 +439,6 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         return super().view_attributes() + [
             ('/tree/field[@name="sale_line"]', 'visual',
                 If(~Eval('matched', True), 'warning', '')),
-            ('/tree/field[@name="eligible"]', 'visual',
-                If((Eval('order_state') != 'draft') & ~Eval('eligible', True),
-                    'danger', '')),
             ]
 
     @classmethod
@@ -489,8 +474,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         return super().create(vlist)
 
     _guarded_fields = {
-        'closed_quantity', 'cancelled_quantity', 'policy_line', 'eligible',
-        'eligibility', 'moves'}
+        'closed_quantity', 'cancelled_quantity', 'moves'}
     _signed_fields = {
         'order', 'sale_line', 'product', 'unit', 'quantity', 'reason',
         'goods_expected'}
@@ -520,9 +504,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     @classmethod
     def copy(cls, lines, default=None):
         default = default.copy() if default is not None else {}
-        for name in [
-                'approved_quantity', 'policy_line', 'eligible', 'eligibility',
-                'moves', 'dispositions']:
+        for name in ['approved_quantity', 'moves', 'dispositions']:
             default.setdefault(name)
         default.setdefault('closed_quantity', 0)
         default.setdefault('cancelled_quantity', 0)
@@ -592,94 +574,6 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                         returnable=lang.format_number_symbol(
                             returnable, sale_line.unit,
                             digits=sale_line.unit.digits)))
-
-    @classmethod
-    def set_policy(cls, lines):
-        "Set what follows from the sale, the rule and the eligibility"
-        pool = Pool()
-        SaleLine = pool.get('sale.line')
-        policies = cls._get_policies(lines)
-        dates = SaleLine.get_return_dates(
-            list({l.sale_line for l in lines if l.sale_line}))
-        for line in lines:
-            if line.sale_line:
-                for name, value in line._get_sale_values(
-                        line.sale_line).items():
-                    setattr(line, name, value)
-            line.goods_expected = line.expects_goods
-            policy = policies[line]
-            line.policy_line = (
-                policy.find(line._get_policy_pattern()) if policy else None)
-            line.eligible, line.eligibility = line._get_eligibility(
-                dates.get(line.sale_line))
-        cls.save(lines)
-
-    @classmethod
-    def _get_policies(cls, lines):
-        "Map each line to the policy in force when its goods were sold"
-        pool = Pool()
-        Policy = pool.get('return.policy')
-        policies, keys = {}, {}
-        for line in lines:
-            if line.sale_line and line.sale_line.return_policy:
-                policies[line] = line.sale_line.return_policy
-            else:
-                date = (
-                    line.sale_line.sale.sale_date if line.sale_line
-                    else line.order.requested_on)
-                keys[line] = (line.order.company.id, date)
-        in_force = Policy.in_force(set(keys.values()))
-        for line, key in keys.items():
-            policies[line] = in_force[key]
-        return policies
-
-    def _get_policy_pattern(self):
-        def parents(categories):
-            for category in categories:
-                while category:
-                    yield category.id
-                    category = category.parent
-
-        return {
-            'product': self.product.id,
-            'product_categories': set(parents(self.product.categories_all)),
-            'reason_category': self.reason.category,
-            'party': self.order.party.id,
-            'channel': self.order.channel,
-            }
-
-    def _get_eligibility(self, dates):
-        """Return whether the customer may return and the explanation
-
-        dates maps the starts of a period to the date of the sale line; None
-        for an unmatched line.
-        """
-        pool = Pool()
-        Lang = pool.get('ir.lang')
-        lang = Lang.get()
-        rule = self.policy_line
-        if not self.sale_line:
-            return False, gettext('return_management.msg_eligibility_no_sale')
-        if not rule:
-            return False, gettext('return_management.msg_eligibility_no_rule')
-        start = dates[rule.period_from]
-        if not start:
-            return False, gettext(
-                'return_management.msg_eligibility_no_date',
-                start=rule.period_from_string)
-        last = rule.last_date(start)
-        requested = self.order.requested_on
-        eligible = requested <= last
-        return eligible, gettext(
-            'return_management.msg_eligibility_in_time' if eligible
-            else 'return_management.msg_eligibility_late',
-            policy=rule.policy.name,
-            reason=self.reason.rec_name,
-            start=rule.period_from_string,
-            date=lang.strftime(start),
-            days=rule.period,
-            last=lang.strftime(last),
-            requested=lang.strftime(requested))
 
     @classmethod
     def apply_approved(cls, lines):
@@ -790,9 +684,6 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                 'approved_quantity': None,
                 'closed_quantity': 0,
                 'cancelled_quantity': 0,
-                'policy_line': None,
-                'eligible': None,
-                'eligibility': None,
                 })
 
     def _needs_inspection(self):
@@ -818,9 +709,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             and d.state != 'cancelled')
         quantity = min(
             self.approved_quantity or 0, self.open_quantity - given_back)
-        timing = (
-            self.policy_line.refund_timing if self.policy_line
-            else 'inspection')
+        timing = self._get_refund_timing()
         if self.expects_goods and timing == 'receipt':
             quantity = min(
                 quantity, self.received_quantity - self.rejected_quantity

@@ -181,13 +181,12 @@ class Order(metaclass=PoolMeta):
         amount = 0
         limits = []
         for line in self.lines:
-            rule = line.policy_line
+            limit = line._get_automatic_amount()
             if (not line.sale_line or not line.eligible
-                    or line.reason.inspect
-                    or not rule or rule.automatic_amount is None):
+                    or line.reason.inspect or limit is None):
                 return False
             amount += line.amount
-            limits.append(rule.automatic_amount)
+            limits.append(limit)
         with Transaction().set_context(date=self.requested_on):
             amount = Currency.compute(
                 self.currency, amount, self.company.currency)

@@ -47,6 +47,7 @@ class Reason(
         help="The kind of cause: decides which policy line applies, "
         "who looks at the goods and where they are kept.\n"
         "That of the parent, if there is one.")
+    category_string = category.translated('category')
     inspect = fields.Boolean(
         "Inspect before Approval",
         help="Check to ask for the goods after the initial review "

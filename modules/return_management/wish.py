@@ -295,6 +295,11 @@ class Line(metaclass=PoolMeta):
             line.unit_price = Decimal(0)
         return line
 
+    def _get_fee_rules(self):
+        if self.wish == 'price_reduction':
+            return []
+        return super()._get_fee_rules()
+
     def _get_refundable_quantity(self):
         if self.wish in {'replacement', 'repair'}:
             return 0

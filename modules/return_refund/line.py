@@ -470,12 +470,12 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         Lang = pool.get('ir.lang')
         gross = used[return_line, 'gross']
         gross.amount += goods.amount + goods.tax_amount
-        rate = return_line._get_fee_rate()
-        if not rate:
+        if not invoice_line:
             return
         currency = invoice_line.invoice.currency
+        fee, rule = return_line._get_fee(gross.amount, currency)
         kept = used[return_line, 'fee']
-        fee = currency.round(gross.amount * rate) - kept.amount
+        fee -= kept.amount
         if fee <= 0:
             return
         kept.amount += fee
@@ -485,16 +485,20 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             return_line=return_line,
             invoice_line=invoice_line,
             quantity=None,
-            share=rate,
+            share=rule.fee_rate,
             amount=-fee,
             tax_amount=Decimal(0),
             taxes=[],
             explanation=gettext(
-                'return_refund.msg_explain_fee',
-                rate=lang.format('%.2f', rate * 100),
+                'return_refund.msg_explain_fee_fixed' if rule.fee_amount
+                else 'return_refund.msg_explain_fee',
+                rate=lang.format('%.2f', rule.fee_rate * 100),
+                fixed=lang.currency(
+                    rule.fee_amount or 0,
+                    return_line.order.company.currency),
                 gross=lang.currency(gross.amount, currency),
                 fee=lang.currency(fee, currency),
-                policy=return_line.policy_line.policy.rec_name,
+                policy=rule.policy.rec_name,
                 reason=return_line.reason.rec_name))
 
     def get_account(self):

@@ -184,22 +184,13 @@ class Line(metaclass=PoolMeta):
 
     def _get_pending_quantity(self):
         "Return what is accepted by dispositions that nobody decided yet"
-        if (not self.expects_goods or (
-                    self.policy_line
-                    and self.policy_line.refund_timing != 'inspection')):
+        if (not self.expects_goods
+                or self._get_refund_timing() != 'inspection'):
             return 0
         decided = sum(
             d.quantity for d in self.dispositions
             if d.accepted and d.state in {'decided', 'waiting', 'done'})
         return max(0, self._get_accepted_quantity() - decided)
-
-    def _get_fee_rate(self):
-        "Return the share of the goods' amount to keep, tax included"
-        if (not self.sale_line or not self.policy_line
-                or self.wish == 'price_reduction'
-                or self.reason.category == 'quality'):
-            return 0
-        return self.policy_line.fee_rate
 
     @classmethod
     def copy(cls, lines, default=None):

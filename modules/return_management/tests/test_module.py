@@ -11,6 +11,7 @@ from trytond.modules.return_management.calendar import get_local_date
 from trytond.modules.return_management.exceptions import CalendarError
 from trytond.pool import Pool, isregisteredby
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
+from trytond.transaction import Transaction
 
 
 class PartyCheckReplaceMixin:
@@ -96,31 +97,48 @@ class ReturnManagementTestCase(
                 (15, dt.date(2024, 12, 20), dt.date(2025, 1, 4)),
                 ]:
             with self.subTest(period=period, start=start):
-                self.assertEqual(Line(period=period).last_date(start), last)
+                self.assertEqual(
+                    Line(period=period, period_unit='calendar')
+                    .last_date(start), last)
 
     @with_transaction()
     def test_policy_in_force(self):
         "Test the version of the policy in force"
         pool = Pool()
         Policy = pool.get('return.policy')
-        Policy.delete(Policy.search([]))
-        first, second = Policy.create([
-                {
-                    'name': "First",
-                    'company': None,
-                    'start_date': dt.date(2024, 1, 1),
-                    },
-                {
-                    'name': "Second",
-                    'company': None,
-                    'start_date': dt.date(2024, 7, 1),
-                    },
-                ])
+        standard, = Policy.search([])
+
+        def create(name, start_date):
+            policy, = Policy.create([{
+                        'name': name,
+                        'company': None,
+                        'start_date': start_date,
+                        **dict.fromkeys(Policy._text_fields(), "Text"),
+                        'lines': [('create', [{'period': 7}])],
+                        }])
+            return policy
+
+        first = create("First", dt.date(2024, 1, 1))
+        second = create("Second", dt.date(2024, 7, 1))
+        create("Draft", dt.date(2024, 3, 1))
+        with Transaction().set_context(_skip_warnings=True):
+            Policy.publish([second, first])
+        self.assertEqual(
+            [p.state for p in [standard, first, second]],
+            ['retired', 'retired', 'published'])
+        self.assertEqual(standard.end_date, dt.date(2023, 12, 31))
+        self.assertEqual(first.end_date, dt.date(2024, 6, 30))
+        Policy.retire([second])
+        today = second.end_date
         in_force = {
-            (1, dt.date(2023, 12, 31)): None,
+            (1, dt.date(1999, 12, 31)): None,
+            (1, dt.date(2000, 1, 1)): standard,
+            (1, dt.date(2023, 12, 31)): standard,
             (1, dt.date(2024, 1, 1)): first,
             (1, dt.date(2024, 6, 30)): first,
             (1, dt.date(2024, 7, 1)): second,
+            (1, today): second,
+            (1, today + dt.timedelta(days=1)): None,
             }
         self.assertEqual(Policy.in_force(in_force.keys()), in_force)
 
@@ -138,6 +156,9 @@ class ReturnManagementTestCase(
                 'demand': 7,
                 'other': 7,
                 })
+        self.assertEqual(policy.state, 'published')
+        for name in Policy._text_fields():
+            self.assertTrue(getattr(policy, name))
 
     def create_calendar(self, country=None, days=(), **values):
         """Create the calendar of a company

@@ -2,10 +2,12 @@
 # of this repository contains the full copyright notices and license terms.
 """Builders of the scenarios, in proteus."""
 
+import datetime as dt
 import socket
 from contextlib import contextmanager
 from decimal import Decimal
-from email import message_from_bytes, policy
+from email import message_from_bytes
+from email.policy import default as email_policy
 
 from proteus import Model, config
 from trytond.exceptions import UserWarning
@@ -17,10 +19,11 @@ from trytond.tests import test_tryton
 from trytond.tests.tools import _get_config, activate_modules
 
 __all__ = [
-    'activate', 'confirm', 'create_areas', 'create_customer', 'create_product',
-    'create_return', 'create_user', 'deliver', 'do_internal', 'get_area',
-    'get_reason', 'get_stock_accounts', 'get_warehouse', 'mail_server',
-    'receive', 'send', 'stock']
+    'activate', 'confirm', 'create_areas', 'create_customer',
+    'create_policy', 'create_product', 'create_return', 'create_user',
+    'deliver', 'do_internal', 'get_area', 'get_reason', 'get_stock_accounts',
+    'get_warehouse', 'mail_server', 'publish', 'receive', 'revise_policy',
+    'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -288,15 +291,77 @@ def get_reason(category='other'):
     return reason
 
 
-def create_return(sale, *lines, reason=None, state='approved'):
+def create_policy(*rules, publish=True, **values):
+    """Make a policy and publish it
+
+    rules are the values of its lines, one that allows 7 days when there is
+    none; values are those of the policy.
+    """
+    Policy = Model.get('return.policy')
+    values = {
+        'name': "Policy",
+        'start_date': dt.date.today(),
+        'conditions': "As new.",
+        'period': "As the rules say.",
+        'process': "Apply by telephone.",
+        'refund_method': "As you paid.",
+        **values}
+    policy = Policy(**values)
+    for rule in rules or [{'period': 7}]:
+        line = policy.lines.new()
+        for name, value in rule.items():
+            setattr(line, name, value)
+    policy.save()
+    if publish:
+        _publish(policy)
+    return policy
+
+
+def publish(policy):
+    "Publish the policy, whenever it starts"
+    Warning = Model.get('res.user.warning')
+    try:
+        policy.click('publish')
+    except UserWarning as warning:
+        Warning(user=config.get_config().user, name=warning.name).save()
+        policy.click('publish')
+
+
+_publish = publish
+
+
+def revise_policy(*categories, **values):
+    """Publish a successor of the policy in force that starts a day later
+
+    The lines of the reason categories, all when there is none, get the
+    values.
+    """
+    Policy = Model.get('return.policy')
+    version = Policy.find([
+            ('state', '=', 'published'),
+            ('start_date', '<=', dt.date.today()),
+            ], limit=1)[0]
+    policy = Policy(version.click('succeed')[0].id)
+    policy.start_date = version.start_date + dt.timedelta(days=1)
+    for line in policy.lines:
+        if not categories or line.reason_category in categories:
+            for name, value in values.items():
+                setattr(line, name, value)
+    policy.save()
+    publish(policy)
+    return policy
+
+
+def create_return(
+        sale, *lines, reason=None, state='approved', **values):
     """Make a return of sale lines and drive it to the state
 
     lines are (number of the sale line from zero, quantity); all delivered
-    goods when there is none.
+    goods when there is none.  values are those of the return.
     """
     Order = Model.get('return.order')
     reason = reason or get_reason()
-    order = Order(party=sale.party)
+    order = Order(party=sale.party, **values)
     for index, quantity in lines or [
             (i, l.quantity) for i, l in enumerate(sale.lines)]:
         line = order.lines.new()
@@ -338,7 +403,7 @@ def mail_server():
 
         async def handle_DATA(self, server, session, envelope):
             message = message_from_bytes(
-                envelope.content, policy=policy.default)
+                envelope.content, policy=email_policy)
             message.recipients = envelope.rcpt_tos
             messages.append(message)
             return '250 OK'
