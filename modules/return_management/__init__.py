@@ -6,7 +6,7 @@ from trytond.pool import Pool
 from . import (
     applicant, calendar, check, configuration, contact, disposition,
     eligibility, entry, ir, line, lot, match, opinion, order, party, policy,
-    reason, sale, similar, stage, stock, wish, work_order)
+    reason, sale, similar, simulation, stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -29,6 +29,10 @@ def register():
         eligibility.Line,
         line.CloseShortStart,
         line.CloseShortStartLine,
+        eligibility.Product,
+        simulation.SimulateStart,
+        simulation.SimulateResult,
+        simulation.SimulateChange,
         opinion.Opinion,
         opinion.OpinionLine,
         opinion.RejectStart,
@@ -87,6 +91,7 @@ def register():
         line.CloseShort,
         opinion.Reject,
         eligibility.Reject,
+        simulation.Simulate,
         contact.Ask,
         contact.Answer,
         party.Replace,

@@ -298,7 +298,7 @@ class Line(metaclass=PoolMeta):
         return gettext(
             'return_management.msg_eligibility_rule',
             policy=rule.policy.name,
-            category=self.reason.category_string,
+            reason=self.reason.rec_name,
             basis=rule.basis_string,
             text=self._explain_checks(rule, facts))
 

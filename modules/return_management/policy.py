@@ -5,7 +5,7 @@ import datetime as dt
 from collections import defaultdict
 from decimal import Decimal
 from itertools import chain
-from operator import itemgetter, methodcaller
+from operator import itemgetter
 
 from trytond.i18n import gettext
 from trytond.model import (
