@@ -319,12 +319,7 @@ def create_policy(*rules, publish=True, **values):
 
 def publish(policy):
     "Publish the policy, whenever it starts"
-    Warning = Model.get('res.user.warning')
-    try:
-        policy.click('publish')
-    except UserWarning as warning:
-        Warning(user=config.get_config().user, name=warning.name).save()
-        policy.click('publish')
+    confirm(policy, 'publish')
 
 
 _publish = publish
@@ -388,7 +383,6 @@ def confirm(record, button):
             return record.click(button)
         except UserWarning as warning:
             Warning.skip(warning.name, False, config.get_config().context)
-
 
 
 @contextmanager
