@@ -339,6 +339,33 @@ def test_notify_nobody(database, sink):
     assert set(read(sink)) == {'admin@example.com'}
 
 
+def test_notify_many(database, sink):
+    "Test that a long list does not break the notice"
+    activate('return_management')
+    ids = make_returns(1)
+
+    def delay():
+        from trytond.pool import Pool
+        Stage = Pool().get('return.order.stage')
+        User = Pool().get('res.user')
+        User.write([User(1)], {'email': 'admin@example.com'})
+        Stage.create([{
+                    'order': ids[0],
+                    'stage': 'initial',
+                    'role': 'sales',
+                    'round': 1,
+                    'started_at': dt.datetime(2024, 1, 1),
+                    'due_date': dt.date(2024, 1, 2),
+                    }] * 500)
+
+    transact(database, delay)
+    run_cron()
+    _, text = read(sink)['admin@example.com']
+    assert len(text.splitlines()) == 500
+    assert not Model.get('return.order.stage').find([
+            ('overdue', '=', True), ('notified_at', '=', None)])
+
+
 def test_submitted_before(database):
     "Test that returns without stages come to theirs"
     activate('return_management')

@@ -12,7 +12,7 @@ from trytond.model import Index, ModelSQL, ModelView, Unique, fields
 from trytond.pool import Pool
 from trytond.pyson import Eval
 from trytond.tools import timezone
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, without_check_access
 
 from .exceptions import CalendarError
 
@@ -138,7 +138,11 @@ class Calendar(ModelSQL, ModelView):
         "Return the calendar of the company, an unsaved one when it has none"
         calendar_id = cls._company_cache.get(company.id, default=-1)
         if calendar_id == -1:
-            calendars = cls.search([('company', '=', company.id)], limit=1)
+            # What is kept must not depend on who asks first
+            with without_check_access():
+                calendars = cls.search([
+                        ('company', '=', company.id),
+                        ], limit=1)
             calendar_id = calendars[0].id if calendars else None
             cls._company_cache.set(company.id, calendar_id)
         if calendar_id is not None:

@@ -19,6 +19,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.sendmail import sendmail_transactional
 from trytond.tools import grouped_slice
+from trytond.tools.email_ import convert_ascii_email
 from trytond.transaction import Transaction, without_check_access
 
 from .calendar import get_local_date
@@ -622,11 +623,14 @@ class Stage(ModelSQL, ModelView):
         language = user.language.code if user.language else None
         with Transaction().set_context(language=language):
             title, lines = cls._get_notification(cls.browse(stages))
-        notify(title, '\n'.join(lines), user=user.id)
+        # The bus of the database takes 8,000 bytes at most
+        body = lines[:10] + ['…'] * (len(lines) > 10)
+        notify(title, '\n'.join(body), user=user.id)
         if user.email:
             message = MIMEText('\n'.join(lines) + '\n', 'plain', 'utf-8')
             message['From'] = from_ = config.get('email', 'from')
-            message['To'] = formataddr((user.name, user.email))
+            message['To'] = formataddr(
+                (user.name, convert_ascii_email(user.email)))
             message['Subject'] = Header(title, 'utf-8')
             sendmail_transactional(from_, [user.email], message)
 
