@@ -8,8 +8,8 @@ from proteus import Model
 
 from trytond.modules.company.tests.tools import create_company, get_company
 from trytond.modules.return_management.tests.tools import (
-    activate, create_customer, create_product, create_return, create_user,
-    deliver, mail_server, stock)
+    activate, confirm, create_customer, create_product, create_return,
+    create_user, deliver, mail_server, stock)
 from trytond.tests.tools import set_user
 
 ZONES = ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'UTC']
@@ -302,7 +302,7 @@ def test_notify(database, sink):
     # Another breach
     order = late[0]
     order.click('draft')
-    order.click('submit')
+    confirm(order, 'submit')
     transact(database, restart, [order.id], past.replace(microsecond=0))
     run_cron()
     assert set(read(sink)) == {'anna@example.com', 'fred@example.com'}
