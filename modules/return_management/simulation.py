@@ -4,10 +4,9 @@
 import datetime as dt
 from collections import defaultdict, namedtuple
 from decimal import Decimal
-from functools import lru_cache
-from types import SimpleNamespace
 
 from dateutil.relativedelta import relativedelta
+from sql.operators import Concat
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -29,7 +28,7 @@ Row = namedtuple('Row', [
 
 
 class Verdict(namedtuple('Verdict', [
-            'row', 'facts', 'rules', 'eligible', 'amount', 'refund_before',
+            'row', 'facts', 'eligible', 'amount', 'refund_before',
             'refund_after', 'limit'])):
     """What a policy says of a past return line
 
@@ -56,9 +55,7 @@ class Replay:
         self.company = company
         self.start_date = start_date
         self.end_date = end_date
-        # The same dates come again and again
-        self.calendar = SimpleNamespace(
-            add_days=lru_cache(None)(Calendar.get(company).add_days))
+        self.calendar = Calendar.get(company)
         self.rules = policy.get_rules()
         self.verdicts = list(self._judge())
 
@@ -80,7 +77,6 @@ class Replay:
 
     def _judge(self):
         pool = Pool()
-        Line = pool.get('return.order.line')
         PolicyLine = pool.get('return.policy.line')
         rows = []
         for row in self._get_rows():
@@ -88,21 +84,48 @@ class Replay:
             if self.start_date <= date <= self.end_date:
                 rows.append((row, date))
         proved = self._get_proved()
-        categories = self._get_categories({r.product for r, _ in rows})
         known = {
             r.id: r for r in PolicyLine.browse(list({
                         id_ for r, _ in rows
                         for id_ in [r.policy_line, r.goodwill_line] if id_}))}
         amounts = self._get_amounts(rows)
-        found = {}
+        find = self._get_finder({r.product for r, _ in rows})
         for row, date in rows:
             amount = amounts[row.id]
             facts = self._get_facts(row, date, row.order in proved)
+            rules, limit = find(row, amount, facts)
+            rules_before = row.eligible and [
+                known[r] for r in [row.policy_line, row.goodwill_line] if r]
+            yield Verdict(
+                row=row,
+                facts=facts,
+                eligible=bool(rules),
+                amount=amount,
+                refund_before=self._get_refund(
+                    row, date, amount, rules_before),
+                refund_after=self._get_refund(row, date, amount, rules),
+                limit=limit)
+
+    def _get_finder(self, products):
+        """Return the function that finds the rules that give the right
+
+        And the limit up to which they approve automatically.  Lines that are
+        alike are only looked at once.
+        """
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Product = pool.get('product.product')
+        categories = {
+            p.id: p.get_return_categories()
+            for p in Product.browse(list(products))}
+        matched, judged = {}, {}
+
+        def find(row, amount, facts):
             key = (
                 row.product, row.category, row.party, row.channel,
                 amount if self.rules.by_amount else None)
-            if key not in found:
-                found[key] = [
+            if key not in matched:
+                matched[key] = tuple(
                     r for r in self.rules.find({
                             'product': row.product,
                             'product_categories': categories[row.product],
@@ -110,17 +133,14 @@ class Replay:
                             'party': row.party,
                             'channel': row.channel,
                             'amount': amount,
-                            }) if r]
-            rules = [r for r in found[key] if Line.is_eligible(r, facts)]
-            rules_before = row.eligible and [
-                known[r] for r in [row.policy_line, row.goodwill_line] if r]
-            yield Verdict(
-                row=row, facts=facts, rules=rules, eligible=bool(rules),
-                amount=amount,
-                refund_before=self._get_refund(
-                    row, date, amount, rules_before),
-                refund_after=self._get_refund(row, date, amount, rules),
-                limit=Line.get_automatic_limit(rules, facts))
+                            }) if r)
+            key = matched[key], tuple(facts.values())
+            if key not in judged:
+                rules = [r for r in key[0] if Line.is_eligible(r, facts)]
+                judged[key] = rules, Line.get_automatic_limit(rules, facts)
+            return judged[key]
+
+        return find
 
     def _get_rows(self):
         pool = Pool()
@@ -171,17 +191,10 @@ class Replay:
         order = Order.__table__()
         cursor.execute(*order
             .join(attachment, condition=(
-                    attachment.resource == Order.as_reference(order.id)))
+                    attachment.resource
+                    == Concat(Order.__name__ + ',', order.id)))
             .select(order.id, where=self._get_where(order)))
         return {id_ for id_, in cursor}
-
-    @staticmethod
-    def _get_categories(products):
-        pool = Pool()
-        Product = pool.get('product.product')
-        return {
-            p.id: p.get_return_categories()
-            for p in Product.browse(list(products))}
 
     def _get_amounts(self, rows):
         "Map the id of rows to the untaxed amount of their goods"
@@ -198,11 +211,13 @@ class Replay:
                 currency, company_currency = Currency.browse(
                     [currency_id, self.company.currency.id])
             for row in group:
-                amounts[row.id] = Currency.compute(
-                    currency, currency.round(
-                        Decimal(str(row.quantity))
-                        * (row.unit_price or Decimal(0))),
-                    company_currency)
+                amount = currency.round(
+                    Decimal(str(row.quantity))
+                    * (row.unit_price or Decimal(0)))
+                if date:
+                    amount = Currency.compute(
+                        currency, amount, company_currency)
+                amounts[row.id] = amount
         return amounts
 
     def _get_facts(self, row, date, proved):
