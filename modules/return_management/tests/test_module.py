@@ -3,6 +3,8 @@
 
 import datetime as dt
 
+from lxml import etree
+
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.model.exceptions import RequiredValidationError
 from trytond.modules.company.tests import (
@@ -74,6 +76,23 @@ class ReturnAccessTestMixin:
             for button in Model._buttons:
                 with self.subTest(model=name, button=button):
                     self.assertTrue(Button.get_groups(name, button))
+
+
+    @with_transaction()
+    def test_return_list_widgets(self):
+        "Test that the lists have no column that the web client cannot show"
+        pool = Pool()
+        View = pool.get('ir.ui.view')
+        for view in View.search([
+                    ('module', '=', self.module),
+                    ('type', '=', 'tree'),
+                    ]):
+            Model = pool.get(view.model)
+            for element in etree.fromstring(view.arch.encode()).iter('field'):
+                field = Model._fields[element.attrib['name']]
+                with self.subTest(view=view.name, field=field.name):
+                    self.assertNotEqual(
+                        element.attrib.get('widget', field._type), 'datetime')
 
 
 class ReturnManagementTestCase(
