@@ -19,6 +19,10 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 from .calendar import get_local_date
 from .exceptions import SimulationError
 
+VERDICTS = [
+    ('accepted', "Accepted"),
+    ('refused', "Refused"),
+    ]
 Row = namedtuple('Row', [
         'id', 'order', 'party', 'channel', 'requested_at', 'currency',
         'automatic', 'product', 'quantity', 'unit_price', 'sale_line',
@@ -329,8 +333,8 @@ class Simulate(Wizard):
             'party': row.party,
             'product': row.product,
             'requested_on': verdict.facts['requested'],
-            'accepted_before': bool(row.eligible),
-            'accepted_after': verdict.eligible,
+            'before': 'accepted' if row.eligible else 'refused',
+            'after': 'accepted' if verdict.eligible else 'refused',
             'refund_before': verdict.refund_before,
             'refund_after': verdict.refund_after,
             'currency': replay.company.currency.id,
@@ -414,8 +418,10 @@ class SimulateChange(ModelView):
     party = fields.Many2One('party.party', "Customer", readonly=True)
     product = fields.Many2One('product.product', "Product", readonly=True)
     requested_on = fields.Date("Requested on", readonly=True)
-    accepted_before = fields.Boolean("Until Now", readonly=True)
-    accepted_after = fields.Boolean("Under the Policy", readonly=True)
+    before = fields.Selection(
+        VERDICTS, "Until Now", readonly=True, sort=False)
+    after = fields.Selection(
+        VERDICTS, "Under the Policy", readonly=True, sort=False)
     refund_before = Monetary(
         "Refund until Now", currency='currency', digits='currency',
         readonly=True)
