@@ -5,8 +5,9 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, disposition,
-    eligibility, entry, ir, line, lot, match, opinion, order, party, policy,
-    reason, sale, similar, simulation, stage, stock, wish, work_order)
+    eligibility, entry, explain, ir, line, lot, match, opinion, order, party,
+    policy, policy_print, reason, sale, similar, simulation, stage, stock,
+    wish, work_order)
 
 __all__ = ['register']
 
@@ -30,6 +31,10 @@ def register():
         line.CloseShortStart,
         line.CloseShortStartLine,
         eligibility.Product,
+        explain.Line,
+        explain.ExplainStart,
+        explain.ExplainResult,
+        explain.ExplainLine,
         simulation.SimulateStart,
         simulation.SimulateResult,
         simulation.SimulateChange,
@@ -92,6 +97,7 @@ def register():
         opinion.Reject,
         eligibility.Reject,
         simulation.Simulate,
+        explain.Explain,
         contact.Ask,
         contact.Answer,
         party.Replace,
@@ -103,4 +109,6 @@ def register():
         depends=['stock_lot'])
     Pool.register(
         work_order.WorkOrder,
+        policy_print.PolicyReport,
+        policy_print.SaleReport,
         module='return_management', type_='report')

@@ -5,7 +5,7 @@ from decimal import Decimal
 from operator import itemgetter
 
 from trytond.i18n import gettext
-from trytond.model import fields
+from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.tools import grouped_slice
@@ -110,6 +110,8 @@ class Line(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(Index(t, (t.policy_line, Index.Range())))
         cls._guarded_fields = cls._guarded_fields | cls._judged_fields
         cls._signed_fields = cls._signed_fields | {'unopened', 'complete'}
 

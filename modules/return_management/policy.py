@@ -192,6 +192,16 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Return the names of the parts of the text, in order"
         return ['conditions', 'period', 'process', 'refund_method']
 
+    def get_text(self):
+        """Return the label and the text of each part that is filled
+
+        In the language of the context.
+        """
+        policy = self.__class__(self.id)
+        return [
+            (policy.__names__(name)['field'], getattr(policy, name))
+            for name in policy._text_fields() if getattr(policy, name)]
+
     @classmethod
     @ModelView.button
     def publish(cls, policies):

@@ -16,9 +16,10 @@ from trytond.modules.product import round_price
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.tools import grouped_slice
-from trytond.transaction import Transaction
+from trytond.transaction import Transaction, without_check_access
 
 from .exceptions import ReturnableError
+from .model import GuardedMixin
 
 
 def _date(value):
@@ -77,6 +78,38 @@ class Sale(metaclass=PoolMeta):
             Line.write(*to_write)
 
     @classmethod
+    def get_return_policies(cls, sales):
+        """Map each sale to the list of policies under which its goods are sold
+
+        Those kept on its lines, else the one in force at its date; today for
+        a sale without date.
+        """
+        pool = Pool()
+        Date = pool.get('ir.date')
+        Policy = pool.get('return.policy')
+        todays = {}
+        for company in {s.company for s in sales}:
+            with Transaction().set_context(company=company.id):
+                todays[company] = Date.today()
+        policies, keys = {}, {}
+        for sale in sales:
+            kept = [
+                l.return_policy for l in sale.lines
+                if l.type == 'line' and l.product and (l.quantity or 0) > 0]
+            policies[sale] = list(dict.fromkeys(filter(None, kept)))
+            if not all(kept):
+                keys[sale] = (
+                    sale.company.id, sale.sale_date or todays[sale.company])
+        # Who prints a sale may not read the policies
+        with without_check_access():
+            in_force = Policy.in_force(set(keys.values()))
+        for sale, key in keys.items():
+            policy = in_force[key]
+            if policy and policy not in policies[sale]:
+                policies[sale].append(policy)
+        return policies
+
+    @classmethod
     def check_returned(cls, sales):
         "Check that return sales take back no more than was delivered"
         pool = Pool()
@@ -102,7 +135,7 @@ class Sale(metaclass=PoolMeta):
                         sale=line.sale.rec_name))
 
 
-class Line(metaclass=PoolMeta):
+class Line(GuardedMixin, metaclass=PoolMeta):
     __name__ = 'sale.line'
 
     return_policy = fields.Many2One(
@@ -121,6 +154,14 @@ class Line(metaclass=PoolMeta):
             help="What was delivered and is neither returned nor announced "
             "on a return order, in the unit of the line."),
         'get_returnable_quantity')
+
+    _guarded_fields = {'return_policy'}
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(Index(t, (t.return_policy, Index.Range())))
 
     @classmethod
     def copy(cls, lines, default=None):
