@@ -4,10 +4,10 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, disposition,
-    eligibility, entry, explain, ir, line, lot, match, opinion, order, party,
-    policy, policy_print, reason, sale, similar, simulation, stage, stock,
-    wish, work_order)
+    applicant, calendar, check, configuration, contact, delivery,
+    disposition, eligibility, entry, explain, ir, line, lot, match, opinion,
+    order, party, policy, policy_print, reason, sale, similar, simulation,
+    stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -17,6 +17,7 @@ def register():
         configuration.Configuration,
         configuration.ConfigurationSequence,
         configuration.ConfigurationLimit,
+        configuration.ConfigurationDelivery,
         calendar.Calendar,
         calendar.Day,
         reason.Reason,
@@ -61,6 +62,8 @@ def register():
         stock.Location,
         stock.Move,
         stock.ShipmentOutReturn,
+        delivery.ShipmentOut,
+        delivery.DeliverStart,
         reason.Order,
         reason.Line,
         reason.Disposition,
@@ -91,6 +94,12 @@ def register():
         module='return_management', type_='model',
         depends=['stock_lot'])
     Pool.register(
+        delivery.ShipmentOut_Carrier,
+        delivery.Carrier,
+        module='return_management', type_='model',
+        depends=['stock_shipment_cost'])
+    Pool.register(
+        delivery.Deliver,
         entry.Entry,
         match.Match,
         line.CloseShort,

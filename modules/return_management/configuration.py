@@ -42,6 +42,17 @@ tell_days = limit_field(
     "The number of working days that sales has to tell the customer that "
     "the return is refused.")
 
+transit_days = fields.Integer(
+    "Transit Days",
+    domain=['OR',
+        ('transit_days', '=', None),
+        [('transit_days', '>=', 0), ('transit_days', '<=', 365)],
+        ],
+    help="The number of calendar days that goods travel to the customer; "
+    "the period to return them counts from then when there is no proof of "
+    "delivery.\n"
+    "Leave empty to count from the dispatch.")
+
 
 class Configuration(
         ModelSingleton, CompanyMultiValueMixin, ModelSQL, ModelView):
@@ -60,6 +71,7 @@ class Configuration(
     final_review_days = fields.MultiValue(final_review_days)
     pickup_days = fields.MultiValue(pickup_days)
     tell_days = fields.MultiValue(tell_days)
+    transit_days = fields.MultiValue(transit_days)
 
     @classmethod
     def multivalue_model(cls, field):
@@ -70,12 +82,15 @@ class Configuration(
                 'initial_review_days', 'final_review_days', 'pickup_days',
                 'tell_days'}:
             return pool.get('return.configuration.limit')
+        elif field == 'transit_days':
+            return pool.get('return.configuration.delivery')
         return super().multivalue_model(field)
 
     default_initial_review_days = default_limit('initial_review_days')
     default_final_review_days = default_limit('final_review_days')
     default_pickup_days = default_limit('pickup_days')
     default_tell_days = default_limit('tell_days')
+    default_transit_days = default_limit('transit_days')
 
     @classmethod
     def default_return_order_sequence(cls, **pattern):
@@ -131,3 +146,14 @@ class ConfigurationLimit(CompanyValueMixin, ModelSQL):
     @classmethod
     def default_tell_days(cls):
         return 1
+
+
+class ConfigurationDelivery(CompanyValueMixin, ModelSQL):
+    "Return Configuration Delivery"
+    __name__ = 'return.configuration.delivery'
+
+    transit_days = transit_days
+
+    @classmethod
+    def default_transit_days(cls):
+        return 0

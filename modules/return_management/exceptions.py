@@ -61,6 +61,10 @@ class AreaError(UserError):
     pass
 
 
+class DeliveredError(ValidationError):
+    pass
+
+
 class ReceiptError(UserError):
     pass
 

@@ -414,27 +414,53 @@ class Line(GuardedMixin, metaclass=PoolMeta):
         return dates
 
     @classmethod
+    @without_check_access
     def _get_delivery_dates(cls, lines):
+        "Map the id of lines to the last day on which goods were delivered"
         pool = Pool()
+        Configuration = pool.get('return.configuration')
         Location = pool.get('stock.location')
         Move = pool.get('stock.move')
+        Shipment = pool.get('stock.shipment.out')
         cursor = Transaction().connection.cursor()
         line = cls.__table__()
         location = Location.__table__()
         move = Move.__table__()
-        dates = {}
+        deliveries = defaultdict(set)
         for sub_lines in grouped_slice(lines):
             cursor.execute(*line
                 .join(move, condition=(
                         move.origin == Concat(cls.__name__ + ',', line.id)))
                 .join(location, condition=move.to_location == location.id)
-                .select(line.id, Max(move.effective_date).as_('date'),
+                .select(line.id, move.effective_date, move.shipment,
                     where=line.id.in_(list(map(int, sub_lines)))
                     & (move.state == 'done')
-                    & (location.type == 'customer'),
-                    group_by=line.id))
-            dates.update((id_, _date(date)) for id_, date in cursor)
-        return dates
+                    & (location.type == 'customer')))
+            for id_, date, shipment in cursor:
+                model, _, shipment_id = (shipment or '').partition(',')
+                deliveries[id_].add((
+                        _date(date),
+                        int(shipment_id) if model == Shipment.__name__
+                        else None))
+        shipments = {
+            s.id: s for s in Shipment.browse(list({
+                        shipment for rows in deliveries.values()
+                        for _, shipment in rows if shipment}))}
+        configuration = Configuration(1)
+        transit_days = {
+            c: configuration.get_multivalue(
+                'transit_days', company=c.id) or 0
+            for c in {s.company for s in shipments.values()}}
+
+        def delivered(date, shipment):
+            if not shipment:
+                return date
+            return shipment.get_delivery_date(
+                date, transit_days[shipment.company])
+
+        return {
+            id_: max(delivered(d, shipments.get(s)) for d, s in rows)
+            for id_, rows in deliveries.items()}
 
     @classmethod
     def _get_invoice_dates(cls, lines):
