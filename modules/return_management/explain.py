@@ -2,7 +2,6 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
-from decimal import Decimal
 
 from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
@@ -39,9 +38,9 @@ class Line(metaclass=PoolMeta):
         lang = Lang.get()
         texts = []
         if rule and rule.fee_rate:
-            rate = (rule.fee_rate * 100).quantize(Decimal('.01'))
+            rate = (rule.fee_rate * 100).normalize()
             texts.append(lang.format_number(
-                    rate, digits=0 if rate == int(rate) else 2) + '%')
+                    rate, digits=max(0, -rate.as_tuple().exponent)) + '%')
         if rule and rule.fee_amount:
             texts.append(lang.currency(
                     rule.fee_amount, self.order.company.currency))
