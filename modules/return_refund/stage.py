@@ -1,12 +1,40 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from trytond.model import fields
 from trytond.pool import Pool, PoolMeta
 from trytond.transaction import without_check_access
 
 
 class Order(metaclass=PoolMeta):
     __name__ = 'return.order'
+
+    expected_refund_date = fields.Function(fields.Date(
+            "Expected Refund",
+            help="The date by which the customer can expect all money that "
+            "is on its way: the due date of the refunds or, before they are "
+            "approved, the working days of their method from today."),
+        'get_expected_refund_date')
+
+    @classmethod
+    def get_expected_refund_date(cls, orders, name):
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        dates = dict.fromkeys(map(int, orders))
+        with without_check_access():
+            orders = cls.browse(orders)
+            today = {
+                c: Calendar.get_today(c) for c in {o.company for o in orders}}
+            for order in orders:
+                for refund in order._get_open_refunds():
+                    date = refund.due_date
+                    if not date and refund.method:
+                        date = refund.method.get_due_date(
+                            today[order.company])
+                    if date and (
+                            not dates[order.id] or date > dates[order.id]):
+                        dates[order.id] = date
+        return dates
 
     def _get_work_stages(self):
         stages = super()._get_work_stages()
