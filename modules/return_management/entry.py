@@ -19,6 +19,7 @@ from .order import CHANNELS
 from .wish import WISHES
 
 LIMIT_FOUND = 20
+LIMIT_SALES = 200
 LIMIT_SEARCHED = 500
 LIMIT_SHOWN = 100
 
@@ -98,67 +99,76 @@ class Entry(Wizard):
         pool = Pool()
         SaleLine = pool.get('sale.line')
         query = (self.start.query or '').strip()
-        domain = [
-            ('type', '=', 'line'),
-            ('quantity', '>', 0),
-            ('product', '!=', None),
-            ('sale.company', '=', Transaction().context.get('company', -1)),
-            ('sale.state', 'in', ['confirmed', 'processing', 'done']),
-            ]
-        complete = True
-        if self.start.party:
-            domain.append(('sale.party', '=', self.start.party.id))
-        elif not query:
+        if not query and not self.start.party:
             raise EntryError(gettext('return_management.msg_entry_query'))
+        sales, complete = self._find_sales(query)
+        domains = [('sale', 'in', [s.id for s in sales])]
         if query:
-            domains, complete = self._get_domains(query)
-            if not domains:
-                return [], complete
-            domain.append(['OR', *domains])
-        found = SaleLine.search(
-            domain, limit=LIMIT_SEARCHED + 1,
+            more, all_ = self._get_line_domains(query)
+            domains += more
+            complete &= all_
+        found = SaleLine.search([
+                ('type', '=', 'line'),
+                ('quantity', '>', 0),
+                ('product', '!=', None),
+                *(('sale.' + n, o, v) for n, o, v in self._get_sale_domain()),
+                ['OR', *domains],
+                ],
+            limit=LIMIT_SEARCHED + 1,
             order=[('sale.sale_date', 'DESC'), ('id', 'DESC')])
         lines = [
             l for l in found[:LIMIT_SEARCHED] if l.returnable_quantity > 0]
-        complete = (
-            complete and len(found) <= LIMIT_SEARCHED
-            and len(lines) <= LIMIT_SHOWN)
+        complete &= (
+            len(found) <= LIMIT_SEARCHED and len(lines) <= LIMIT_SHOWN)
         return lines[:LIMIT_SHOWN], complete
 
-    def _get_domains(self, query):
-        """Return the domains of the sale lines that the query may mean
+    def _get_sale_domain(self):
+        domain = [
+            ('company', '=', Transaction().context.get('company', -1)),
+            ('state', 'in', ['confirmed', 'processing', 'done']),
+            ]
+        if self.start.party:
+            domain.append(('party', '=', self.start.party.id))
+        return domain
 
-        And whether they are all of them.
-        """
+    def _find_sales(self, query):
+        "Return the sales that the query may mean and whether all of them"
         pool = Pool()
         Party = pool.get('party.party')
         Sale = pool.get('sale.sale')
-        sales = Sale.search([('number', '=', query)])
-        if sales:
-            return [('sale', 'in', [s.id for s in sales])], True
-        domains, complete = [], True
-        pattern = '%' + escape_wildcard(query) + '%'
-        party_domain = ['OR', ('rec_name', 'ilike', pattern)]
-        if re.fullmatch(r'[\d\s()+./-]{5,}', query):
-            # A phone number as it was spoken
-            digits = '%'.join(re.findall(r'\d+', query.lstrip('+0')))
-            party_domain.append(
-                ('contact_mechanisms.value_compact', 'ilike',
-                    '%' + digits + '%'))
-        for name, Model, model_domain in [
-                ('sale', Sale, ['OR',
-                        ('number', 'ilike', pattern),
-                        ('reference', 'ilike', pattern),
-                        ]),
-                ('sale.party', Party, party_domain)]:
-            found = Model.search(
-                model_domain, limit=LIMIT_FOUND + 1, order=[('id', 'DESC')])
-            if found:
-                domains.append(
-                    (name, 'in', [r.id for r in found[:LIMIT_FOUND]]))
-            if len(found) > LIMIT_FOUND:
-                complete = False
-        return domains, complete
+        domain, complete = self._get_sale_domain(), True
+        if query:
+            sales = Sale.search([domain[:2], ('number', '=', query)])
+            if sales:
+                party = self.start.party
+                return [
+                    s for s in sales if not party or s.party == party], True
+            pattern = '%' + escape_wildcard(query) + '%'
+            party_domain = ['OR', ('rec_name', 'ilike', pattern)]
+            if re.fullmatch(r'[\d\s()+./-]{5,}', query):
+                # A phone number as it was spoken
+                digits = '%'.join(re.findall(r'\d+', query.lstrip('+0')))
+                party_domain.append(
+                    ('contact_mechanisms.value_compact', 'ilike',
+                        '%' + digits + '%'))
+            parties = Party.search(party_domain, limit=LIMIT_FOUND + 1)
+            complete = len(parties) <= LIMIT_FOUND
+            domain = [domain, ['OR',
+                    ('number', 'ilike', pattern),
+                    ('reference', 'ilike', pattern),
+                    ('party', 'in', [p.id for p in parties[:LIMIT_FOUND]]),
+                    ]]
+        sales = Sale.search(
+            domain, limit=LIMIT_SALES + 1,
+            order=[('sale_date', 'DESC'), ('id', 'DESC')])
+        return sales[:LIMIT_SALES], complete and len(sales) <= LIMIT_SALES
+
+    def _get_line_domains(self, query):
+        """Return the domains of other sale lines that the query may mean
+
+        And whether they are all of them.
+        """
+        return [], True
 
     def do_enter(self, action):
         with check_access():
@@ -457,15 +467,19 @@ class EntryProduct(ModelView):
 class Entry_Lot(metaclass=PoolMeta):
     __name__ = 'return.order.entry'
 
-    def _get_domains(self, query):
+    def _get_line_domains(self, query):
         pool = Pool()
         Lot = pool.get('stock.lot')
-        domains, complete = super()._get_domains(query)
-        lots = Lot.search(
-            [('number', '=', query)], limit=LIMIT_FOUND + 1) or Lot.search(
-            [('number', 'ilike', '%' + escape_wildcard(query) + '%')],
-            limit=LIMIT_FOUND + 1, order=[('id', 'DESC')])
+        SaleLine = pool.get('sale.line')
+        domains, complete = super()._get_line_domains(query)
+        lots = Lot.search([('number', '=', query)], limit=LIMIT_FOUND + 1)
+        if not lots:
+            lots = Lot.search(
+                [('number', 'ilike', '%' + escape_wildcard(query) + '%')],
+                limit=LIMIT_FOUND + 1)
         if lots:
-            domains.append(
-                ('moves.lot', 'in', [l.id for l in lots[:LIMIT_FOUND]]))
+            lines = SaleLine.search([
+                    ('moves.lot', 'in', [l.id for l in lots[:LIMIT_FOUND]]),
+                    ], order=[])
+            domains.append(('id', 'in', [l.id for l in lines]))
         return domains, complete and len(lots) <= LIMIT_FOUND

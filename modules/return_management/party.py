@@ -108,8 +108,15 @@ class Erase(metaclass=PoolMeta):
     def to_erase(self, party_id):
         pool = Pool()
         Contact = pool.get('return.order.contact')
+        Order = pool.get('return.order')
         return super().to_erase(party_id) + [
             (Contact, [('party', '=', party_id)], True,
                 ['to', 'text', 'answer'],
                 [None, '****', None]),
+            (Order, ['OR',
+                    ('applicant', '=', party_id),
+                    [('applicant', '=', None), ('party', '=', party_id)],
+                    ], False,
+                ['identity_note'],
+                [None]),
             ]

@@ -225,6 +225,10 @@ class Line(metaclass=PoolMeta):
             if values.get('wish') == 'price_reduction':
                 values = {**values, 'goods_expected': False}
             to_write.extend((lines, values))
+            if values.get('wish') and 'goods_expected' not in values:
+                kept = [l for l in lines if l.wish == 'price_reduction']
+                if kept:
+                    to_write.extend((kept, {'goods_expected': True}))
         super().write(*to_write)
 
     @classmethod
