@@ -5,9 +5,11 @@ import datetime as dt
 from functools import partial
 
 import pytest
+from proteus import Model
 
 from trytond.modules.return_management.tests.tools import (
-    activate, create_customer, create_product, create_return, deliver, stock)
+    activate, create_customer, create_product, create_return, deliver,
+    get_reason, stock)
 
 from .statements import trace
 
@@ -140,3 +142,64 @@ def test_return_refused(database):
             for size in [small, large]}
         assert numbers[large] - numbers[small] < (large - small) / 2, (
             method, numbers)
+
+
+def test_party_returns(database):
+    "Test the statements to count the returns of parties"
+    from trytond.pool import Pool
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    small, large = 1, 21
+    customers = [create_customer() for _ in range(large)]
+    for customer in customers:
+        create_return(deliver(customer, (product, 1)), state='draft')
+
+    def read(ids):
+        for party in Pool().get('party.party').browse(ids):
+            assert party.return_applications == 1
+            assert party.refused_returns == 0
+            assert len(party.return_orders) == 1
+
+    reads = {}
+    for size in [small, large]:
+        ids = [c.id for c in customers[:size]]
+        reads[size] = trace(database, partial(read, ids))
+    assert len(reads[large]) == len(reads[small]), reads
+
+
+def test_matches(database):
+    "Test the statements to find the orders of unmatched lines"
+    from trytond.pool import Pool
+    activate('return_management')
+    small, large = 1, 21
+    products = [create_product() for _ in range(large)]
+    for product in products:
+        stock(product, 2)
+    customer = create_customer()
+    deliver(customer, *[(p, 2) for p in products])
+    Order = Model.get('return.order')
+    batches = {}
+    for size in [small, large]:
+        order = Order(party=customer)
+        for product in products[:size]:
+            line = order.lines.new()
+            line.product = product
+            line.quantity = 1
+            line.reason = get_reason()
+        order.save()
+        batches[size] = [l.id for l in order.lines]
+
+    def match(ids):
+        Line = Pool().get('return.order.line')
+        lines = Line.browse(ids)
+        matches = Line.get_matches(lines)
+        assert all(
+            [q for _, q in matches[line]] == [1] for line in lines), matches
+
+    reads = {
+        size: trace(database, partial(match, ids))
+        for size, ids in batches.items()}
+    growth = len(reads[large]) - len(reads[small])
+    assert growth < (large - small) / 2, {
+        size: len(r) for size, r in reads.items()}
