@@ -361,6 +361,7 @@ class SaleLine(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        cls._guarded_fields = cls._guarded_fields | {'return_line'}
         t = cls.__table__()
         cls._sql_indexes.add(
             Index(
