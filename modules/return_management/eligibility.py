@@ -201,8 +201,9 @@ class Line(metaclass=PoolMeta):
         Calendar = pool.get('return.calendar')
         Order = pool.get('return.order')
         SaleLine = pool.get('sale.line')
-        dates = SaleLine.get_return_dates(
-            list({l.sale_line for l in lines if l.sale_line}))
+        # The order keeps what is read for the next ones in the cache
+        dates = SaleLine.get_return_dates(list(dict.fromkeys(
+                    l.sale_line for l in lines if l.sale_line)))
         orders = list({l.order for l in lines})
         proved = Order._get_proved([o for o in orders if o.id])
         calendars = {

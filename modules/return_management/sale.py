@@ -442,24 +442,23 @@ class Line(GuardedMixin, metaclass=PoolMeta):
                         _date(date),
                         int(shipment_id) if model == Shipment.__name__
                         else None))
-        shipments = {
-            s.id: s for s in Shipment.browse(list({
-                        shipment for rows in deliveries.values()
-                        for _, shipment in rows if shipment}))}
+        dispatches = defaultdict(set)
+        for rows in deliveries.values():
+            for date, shipment in rows:
+                dispatches[shipment].add(date)
         configuration = Configuration(1)
-        transit_days = {
-            c: configuration.get_multivalue(
-                'transit_days', company=c.id) or 0
-            for c in {s.company for s in shipments.values()}}
-
-        def delivered(date, shipment):
-            if not shipment:
-                return date
-            return shipment.get_delivery_date(
-                date, transit_days[shipment.company])
-
+        transit_days = {}
+        delivered = {(d, None): d for d in dispatches.pop(None, [])}
+        for shipment in Shipment.browse(sorted(dispatches)):
+            company = shipment.company
+            if company not in transit_days:
+                transit_days[company] = configuration.get_multivalue(
+                    'transit_days', company=company.id) or 0
+            for date in dispatches[shipment.id]:
+                delivered[date, shipment.id] = shipment.get_delivery_date(
+                    date, transit_days[company])
         return {
-            id_: max(delivered(d, shipments.get(s)) for d, s in rows)
+            id_: max(delivered[row] for row in rows)
             for id_, rows in deliveries.items()}
 
     @classmethod
