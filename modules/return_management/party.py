@@ -30,6 +30,12 @@ class Party(metaclass=PoolMeta):
             "that are rejected."),
         'get_return_orders')
 
+    return_contacts = fields.Function(fields.Many2Many(
+            'return.order.contact', None, None, "Contacts",
+            help="What the party was asked and told about return orders, "
+            "and what about those of which it is the customer."),
+        'get_return_contacts')
+
     @classmethod
     def get_return_orders(cls, parties, names):
         pool = Pool()
@@ -59,6 +65,23 @@ class Party(metaclass=PoolMeta):
             'refused_returns': refused,
             }
         return {n: values[n] for n in names}
+
+
+    @classmethod
+    def get_return_contacts(cls, parties, name):
+        pool = Pool()
+        Contact = pool.get('return.order.contact')
+        contacts = {p.id: [] for p in parties}
+        for sub_parties in grouped_slice(parties):
+            ids = [p.id for p in sub_parties]
+            for contact in Contact.search(['OR',
+                        ('party', 'in', ids),
+                        ('order.party', 'in', ids),
+                        ], order=[('at', 'DESC'), ('id', 'DESC')]):
+                for party in {contact.party, contact.order.party}:
+                    if party.id in contacts:
+                        contacts[party.id].append(contact.id)
+        return contacts
 
 
 class Replace(metaclass=PoolMeta):
