@@ -8,7 +8,6 @@ from trytond.i18n import gettext
 from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
-from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
 from .policy import FREIGHTS, TIMINGS
@@ -30,18 +29,6 @@ class Order(metaclass=PoolMeta):
         Line = pool.get('return.order.line')
         super()._review(orders)
         Line.pass_on([l for o in orders for l in o.lines])
-
-    @classmethod
-    def _get_proved(cls, orders):
-        "Return the set of orders to which evidence is attached"
-        pool = Pool()
-        Attachment = pool.get('ir.attachment')
-        proved = set()
-        for sub_orders in grouped_slice(orders):
-            proved.update(a.resource for a in Attachment.search([
-                        ('resource', 'in', list(map(str, sub_orders))),
-                        ]))
-        return proved
 
 
 class Line(metaclass=PoolMeta):
@@ -205,7 +192,7 @@ class Line(metaclass=PoolMeta):
         dates = SaleLine.get_return_dates(list(dict.fromkeys(
                     l.sale_line for l in lines if l.sale_line)))
         orders = list({l.order for l in lines})
-        proved = Order._get_proved([o for o in orders if o.id])
+        proved = Order._get_attachments([o for o in orders if o.id])
         calendars = {
             c: Calendar.get(c) for c in {o.company for o in orders}}
         facts = {}

@@ -18,9 +18,10 @@ from trytond.modules.company.model import (
     employee_field, reset_employee, set_employee)
 from trytond.pool import Pool
 from trytond.pyson import Eval, If
-from trytond.tools import timezone
+from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 
+from .calendar import get_local_date
 from .exceptions import (
     CancelError, EmployeeError, PartyError, RequestedError)
 from .model import GuardedMixin
@@ -323,12 +324,7 @@ class Order(
     @property
     def requested_on(self):
         "The day of the application in the company's time zone"
-        zone = (
-            timezone.get_tzinfo(self.company.timezone)
-            if self.company.timezone else timezone.UTC)
-        return (
-            self.requested_at.replace(tzinfo=timezone.UTC)
-            .astimezone(zone).date())
+        return get_local_date(self.company, self.requested_at)
 
     def get_shipments(self, name):
         return list(dict.fromkeys(
@@ -527,19 +523,25 @@ class Order(
                         for s in sales)))
 
     @classmethod
-    def _check_evidence(cls, orders):
+    def _get_attachments(cls, orders):
+        "Map the orders that have attachments to their names"
         pool = Pool()
         Attachment = pool.get('ir.attachment')
+        names = defaultdict(list)
+        for sub_orders in grouped_slice(orders):
+            for attachment in Attachment.search([
+                        ('resource', 'in', list(map(str, sub_orders))),
+                        ]):
+                names[attachment.resource].append(attachment.name)
+        return names
+
+    @classmethod
+    def _check_evidence(cls, orders):
         needed = [
             o for o in orders if any(l.reason.evidence for l in o.lines)]
-        if not needed:
-            return
-        attachments = Attachment.search([
-                ('resource', 'in', [str(o) for o in needed]),
-                ])
-        proved = {a.resource for a in attachments}
+        attachments = cls._get_attachments(needed)
         for order in needed:
-            if order not in proved:
+            if order not in attachments:
                 raise RequiredValidationError(gettext(
                         'return_management.msg_order_evidence_required',
                         order=order.rec_name,

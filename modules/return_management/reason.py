@@ -192,20 +192,14 @@ class Order(metaclass=PoolMeta):
 
     @classmethod
     def _check_evidence(cls, orders):
-        pool = Pool()
-        Attachment = pool.get('ir.attachment')
         super()._check_evidence(orders)
         needed = [
             o for o in orders if any(l.reason.photos for l in o.lines)]
-        if not needed:
-            return
-        proved = {
-            a.resource for a in Attachment.search([
-                    ('resource', 'in', [str(o) for o in needed]),
-                    ])
-            if PurePath(a.name).suffix.lower() in IMAGES}
+        attachments = cls._get_attachments(needed)
         for order in needed:
-            if order not in proved:
+            if not any(
+                    PurePath(n).suffix.lower() in IMAGES
+                    for n in attachments[order]):
                 raise RequiredValidationError(gettext(
                         'return_management.msg_order_photos_required',
                         order=order.rec_name,
