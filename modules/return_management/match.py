@@ -140,7 +140,7 @@ class Line(metaclass=PoolMeta):
         matches maps each line to a list of sale lines and quantities in
         their unit.  What is left of a line stays unmatched.
         """
-        to_write, to_copy = [], []
+        to_write, to_copy = [], defaultdict(dict)
         for line, pieces in matches.items():
             pieces = [(s, q) for s, q in pieces if q]
             if not pieces:
@@ -153,14 +153,24 @@ class Line(metaclass=PoolMeta):
                 (sale_line, quantity), *pieces = pieces
                 to_write.extend((
                         [line], cls._get_match_values(sale_line, quantity)))
-            to_copy.extend(
-                (line, cls._get_match_values(s, q)) for s, q in pieces)
+            for i, piece in enumerate(pieces):
+                to_copy[i][line] = cls._get_match_values(*piece)
         if to_write:
             cls.write(*to_write)
-        for line, values in to_copy:
-            cls.copy([line], default=values)
+        # Each line at most once, as a copy tells them apart by their ids
+        for values in to_copy.values():
+            cls._copy_matches(values)
         orders = dict.fromkeys(l.order for l in cls.browse(list(matches)))
         cls.check_returnable([l for o in orders for l in o.lines])
+
+    @classmethod
+    def _copy_matches(cls, values):
+        "Copy lines; values maps each of them to the values of its copy"
+        by_id = {line.id: v for line, v in values.items()}
+        names = {n for v in values.values() for n in v}
+        cls.copy(list(values), default={
+                n: lambda data, name=n: by_id[data['id']][name]
+                for n in names})
 
     @classmethod
     def _check_matches(cls, line, pieces):
