@@ -372,5 +372,49 @@ class ReturnManagementTestCase(
                 company.timezone = zone
                 self.assertEqual(get_local_date(company, moment), date)
 
+    @with_transaction()
+    def test_eligibility_check_added(self):
+        "Test that another module adds a check to the eligibility"
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Rule = pool.get('return.policy.line')
+
+        class Extended(Line):
+            @classmethod
+            def _eligibility_checks(cls):
+                return super()._eligibility_checks() + ['recalled']
+
+            @classmethod
+            def _check_eligible_recalled(cls, rule, facts):
+                return not facts['recalled']
+
+            @classmethod
+            def _explain_eligible_recalled(cls, rule, facts):
+                return "Recalled." if facts['recalled'] else None
+
+        rule = Rule(
+            period=7, period_unit='calendar', period_from='delivery',
+            unopened=False, accessories=False, evidence=False)
+        facts = {
+            'sale': True,
+            'delivery': dt.date(2024, 2, 23),
+            'requested': dt.date(2024, 3, 1),
+            'unopened': None,
+            'complete': None,
+            'evidence': False,
+            'calendar': None,
+            }
+        self.assertTrue(Line.is_eligible(rule, facts))
+        for recalled in [False, True]:
+            facts['recalled'] = recalled
+            with self.subTest(recalled=recalled):
+                self.assertEqual(
+                    Extended.is_eligible(rule, facts), not recalled)
+                self.assertEqual(
+                    Extended._explain_checks(rule, facts).endswith(
+                        "Recalled."), recalled)
+        facts['requested'] = dt.date(2024, 3, 2)
+        self.assertFalse(Line.is_eligible(rule, facts))
+
 
 del ModuleTestCase
