@@ -262,6 +262,10 @@ class Entry(Wizard):
 
     def _set_line(self, line):
         "Set what is said once for all lines"
+        if line.quantity <= 0:
+            raise EntryError(gettext(
+                    'return_management.msg_entry_quantity_positive',
+                    product=line.product.rec_name))
         line.reason = line.reason or self.select.reason
         if not line.reason:
             raise EntryError(gettext(
