@@ -363,19 +363,17 @@ class Order(metaclass=PoolMeta):
     def tell(cls, orders):
         pool = Pool()
         Contact = pool.get('return.order.contact')
-        to_tell = [
-            o for o in orders if o.state == 'rejected' and not o.told_at]
+        to_tell = [o for o in orders if o.to_tell]
         super().tell(orders)
         Contact.save([
                 o._get_contact('refusal', o._get_refusal(), o.told_channel)
                 for o in cls.browse(to_tell)])
 
     def _get_refusal(self):
-        "Return the words in which the return was refused"
-        return '\n\n'.join(
-            o.text or o.reason_string or o.decision_string
-            for o in self.opinions
-            if o.round == self.round and o.decision == 'refuse')
+        "Return the words in which the return or a part of it was refused"
+        return '\n\n'.join(filter(None, (
+                    o.get_refusal() for o in self.opinions
+                    if o.round == self.round)))
 
     @classmethod
     @ModelView.button_action('return_management.wizard_order_ask')

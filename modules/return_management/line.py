@@ -577,7 +577,10 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
     @classmethod
     def apply_approved(cls, lines):
-        "Refuse what the final review does not agree to"
+        """Refuse what the final review does not agree to
+
+        Return the quantities refused, by line.
+        """
         refused = {}
         for line in lines:
             open_ = line.open_quantity
@@ -590,6 +593,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                     open_ - line.approved_quantity)
         cls.save(lines)
         cls.refuse(refused)
+        return refused
 
     @classmethod
     def check_refused(cls, quantities):

@@ -3,10 +3,12 @@
 
 import datetime as dt
 
+from sql import Literal
+
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
 from trytond.model.exceptions import AccessError, RequiredValidationError
-from trytond.modules.company.model import employee_field, reset_employee
+from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction, without_check_access
@@ -40,6 +42,9 @@ class Order(metaclass=PoolMeta):
         'readonly': ~Eval('state').in_(['submitted', 'reviewed']),
         'invisible': Eval('state') == 'draft',
         }
+    _states_told = {
+        'invisible': ~Eval('to_tell') & ~Eval('told_at'),
+        }
 
     signing_role = fields.Selection(
         'get_roles', "Sign as", states=_states_sign,
@@ -56,27 +61,33 @@ class Order(metaclass=PoolMeta):
     opinions = fields.One2Many(
         'return.order.opinion', 'order', "Opinions", readonly=True)
 
+    to_tell = fields.Boolean(
+        "To Tell", readonly=True,
+        help="Checked when the customer must be told what was refused, "
+        "the whole return or a part of it.")
     told_channel = fields.Selection(
         [(None, "")] + CHANNELS, "Told through", sort=False,
         states={
-            'invisible': Eval('state') != 'rejected',
+            'invisible': _states_told['invisible'],
             'readonly': Bool(Eval('told_at')),
             },
         help="How the customer was told the refusal.")
     told_at = fields.DateTime(
-        "Told at", readonly=True,
-        states={
-            'invisible': Eval('state') != 'rejected',
-            },
+        "Told at", readonly=True, states=_states_told,
         help="When the customer was told the refusal.")
-    told_by = employee_field("Told by", states=['rejected'])
+    told_by = employee_field("Told by")
 
     @classmethod
     def __setup__(cls):
-        cls.told_by.states['invisible'] = Eval('state') != 'rejected'
+        cls.told_by.states['invisible'] = cls._states_told['invisible']
         super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t, (t.to_tell, Index.Equality()),
+                where=t.to_tell == Literal(True)))
         cls._guarded_fields = cls._guarded_fields | {
-            'opinions', 'told_at', 'told_by'}
+            'opinions', 'to_tell', 'told_at', 'told_by'}
         cls._transitions |= {
             ('submitted', 'reviewed'),
             ('submitted', 'approved'),
@@ -99,11 +110,14 @@ class Order(metaclass=PoolMeta):
                     'depends': ['state'],
                     },
                 'tell': {
-                    'invisible': (
-                        (Eval('state') != 'rejected') | Eval('told_at')),
-                    'depends': ['state', 'told_at'],
+                    'invisible': ~Eval('to_tell'),
+                    'depends': ['to_tell'],
                     },
                 })
+
+    @classmethod
+    def default_to_tell(cls):
+        return False
 
     @classmethod
     def get_roles(cls):
@@ -126,6 +140,7 @@ class Order(metaclass=PoolMeta):
     @classmethod
     def copy(cls, orders, default=None):
         default = default.copy() if default is not None else {}
+        default.setdefault('to_tell', False)
         for name in [
                 'told_channel', 'told_at', 'told_by', 'signing_role',
                 'opinion_text', 'opinion_author', 'opinions']:
@@ -259,7 +274,10 @@ class Order(metaclass=PoolMeta):
                     roles=self._get_role_names(possible)))
         role, = possible
         for opinion in self.opinions:
-            if opinion.employee == employee and opinion.role != role:
+            # A person may be employed more than once
+            if (opinion.employee
+                    and opinion.employee.party == employee.party
+                    and opinion.role != role):
                 raise SignatureError(gettext(
                         'return_management.msg_signature_other_role',
                         order=self.rec_name,
@@ -358,7 +376,8 @@ class Order(metaclass=PoolMeta):
         pool = Pool()
         Line = pool.get('return.order.line')
         lines = [l for o in orders for l in o.lines]
-        Line.apply_approved(lines)
+        refused = Line.apply_approved(lines)
+        cls._set_to_tell(list(dict.fromkeys(l.order for l in refused)))
         Line.check_goods(Line.browse(lines))
         cls._queue_process(orders)
 
@@ -417,6 +436,7 @@ class Order(metaclass=PoolMeta):
         Opinion.save(opinions)
         Line.refuse(quantities)
         cls._clear_opinion(orders)
+        cls._set_to_tell(orders)
         orders = cls.browse(orders)
         cls._reject([
                 o for o in orders if not any(l.open_quantity for l in o.lines)
@@ -425,13 +445,32 @@ class Order(metaclass=PoolMeta):
 
     @classmethod
     @Workflow.transition('rejected')
-    @reset_employee('told_by')
     def _reject(cls, orders):
         cls._cancel_shipments(orders)
+
+    @classmethod
+    def _set_to_tell(cls, orders):
+        "Ask sales to tell the customers what was refused"
         cls.write(orders, {
-                'told_at': None,
+                'to_tell': True,
                 'told_channel': None,
+                'told_at': None,
+                'told_by': None,
                 })
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, orders):
+        super().cancel(orders)
+        cls.write(orders, {'to_tell': False})
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('draft')
+    def draft(cls, orders):
+        super().draft(orders)
+        cls.write(orders, {'to_tell': False})
 
     @classmethod
     @ModelView.button
@@ -439,13 +478,14 @@ class Order(metaclass=PoolMeta):
         now = dt.datetime.now().replace(microsecond=0)
         to_write = []
         for order in orders:
-            if order.state != 'rejected' or order.told_at:
+            if not order.to_tell:
                 continue
             if not order.told_channel:
                 raise RequiredValidationError(gettext(
                         'return_management.msg_order_told_channel',
                         order=order.rec_name))
             to_write.extend(([order], {
+                        'to_tell': False,
                         'told_at': now,
                         'told_by': cls._get_employee(order.company).id,
                         }))
@@ -508,6 +548,18 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
     def get_rec_name(self, name):
         return ' @ '.join([self.role_string, self.order.rec_name])
 
+    def get_refusal(self):
+        """Return in words what the opinion refuses
+
+        None when it agrees to all.
+        """
+        if self.decision != 'refuse' and not self.lines:
+            return
+        texts = [self.text or self.reason_string or self.decision_string]
+        if self.order.state != 'rejected':
+            texts.extend(l.rec_name for l in self.lines)
+        return '\n'.join(texts)
+
     def get_differences(self):
         "Return the lines of which less than all is agreed to"
         pool = Pool()
@@ -563,6 +615,18 @@ class OpinionLine(ImmutableMixin, ModelSQL, ModelView):
     @fields.depends('line')
     def on_change_with_unit(self, name=None):
         return self.line.unit if self.line else None
+
+    def get_rec_name(self, name):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        return gettext(
+            'return_management.msg_opinion_line_rec_name',
+            product=self.line.product.rec_name,
+            agreed=lang.format_number(
+                self.agreed_quantity, digits=self.unit.digits),
+            quantity=lang.format_number_symbol(
+                self.quantity, self.unit, digits=self.unit.digits))
 
 
 class Reject(Wizard):

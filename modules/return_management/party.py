@@ -117,12 +117,10 @@ class Erase(metaclass=PoolMeta):
                 ('company', '=', company.id),
                 ['OR',
                     ('state', 'not in', ['done', 'rejected', 'cancelled']),
+                    ('to_tell', '=', True),
                     [
                         ('state', '=', 'rejected'),
-                        ['OR',
-                            ('goods_settled', '=', False),
-                            ('told_at', '=', None),
-                            ],
+                        ('goods_settled', '=', False),
                         ],
                     ],
                 ], limit=1)

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from trytond.i18n import gettext
 from trytond.model import (
-    Check, Index, MatchMixin, ModelSQL, ModelView, Workflow, fields,
+    Index, MatchMixin, ModelSQL, ModelView, Workflow, fields,
     sequence_ordered)
 from trytond.model.exceptions import AccessError, RequiredValidationError
 from trytond.modules.currency.fields import Monetary
@@ -538,10 +538,6 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._sql_constraints += [
-            ('period_range', Check(t, (t.period >= 0) & (t.period <= 36500)),
-                'return_management.msg_policy_period_range'),
-            ]
         cls._sql_indexes.add(Index(t, (t.party, Index.Range())))
         cls.__access__.add('policy')
 

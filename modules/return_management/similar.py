@@ -78,7 +78,8 @@ class Order(metaclass=PoolMeta):
                     order.id, line.id, other.id,
                     where=order.id.in_([o.id for o in sub_orders])
                     # The later one of two drafts is warned of
-                    & other_order.state.in_(['submitted', 'reviewed']),
+                    & other_order.state.in_(
+                        ['submitted', 'reviewed', 'approved']),
                     order_by=[order.id, line.id, other.id]))
             for order_id, line_id, other_id in cursor:
                 similar[order_id].append((line_id, other_id))

@@ -147,10 +147,21 @@ class Order(metaclass=PoolMeta):
 
     @classmethod
     def search_to_sign(cls, name, clause):
+        pool = Pool()
+        User = pool.get('res.user')
+        employee = User(Transaction().user).employee
         domain = [
             ('ended_at', '=', None),
             ('stage', '=', 'initial' if name == 'to_review' else 'final'),
-            ('role', 'in', list(cls._get_user_roles())),
+            ['OR', ('id', '=', None)] + [[
+                    ('role', '=', role),
+                    # Nobody signs for two roles
+                    ('order.opinions', 'not where', [
+                            ('employee.party', '=',
+                                employee.party.id if employee else None),
+                            ('role', '!=', role),
+                            ]),
+                    ] for role in cls._get_user_roles()],
             ]
         return _search_flag(
             clause,
@@ -250,8 +261,12 @@ class Order(metaclass=PoolMeta):
     def _get_open_stages(self):
         "Return the set of (stage, role) at which the return stands now"
         if self._is_waiting_customer():
-            return {('customer', None)}
-        return self._get_work_stages()
+            stages = {('customer', None)}
+        else:
+            stages = self._get_work_stages()
+        if self.to_tell:
+            stages.add(('tell', 'sales'))
+        return stages
 
     def _get_work_stages(self):
         "Return the set of (stage, role) that wait for work or for goods"
@@ -268,8 +283,6 @@ class Order(metaclass=PoolMeta):
             elif self.state == 'reviewed':
                 stages.update(
                     ('final', r) for r in self._missing_roles('final'))
-        elif self.state == 'rejected' and not self.told_at:
-            stages.add(('tell', 'sales'))
         return stages
 
     @classmethod
