@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 "Drive returns through the road, each step by the user whose step it is"
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 
 from trytond.pool import Pool
@@ -16,8 +17,8 @@ BATCH = 20
 GOODWILL = Decimal('10.00')
 RULE = (
     f"Lines without an earlier order are not matched. Goods of at most "
-    f"£{GOODWILL} a line are approved as goodwill at the price of the file, "
-    f"signed by finance too; all others are refused at the desk.")
+    f"£{GOODWILL} a line are approved as goodwill at the price of the file; "
+    f"all others are refused at the desk.")
 
 
 def is_goodwill(line):
@@ -66,8 +67,8 @@ class Road:
             self._do('warehouse', self._receive)
             self._do('quality', self._inspect)
             self._do('sales', self._refuse_inspected)
-            self._do('finance', self._sign_finance)
-            self._do('sales', self._sign)
+            for role in ['quality', 'finance', 'sales']:
+                self._do(role, partial(self._sign, role))
             self._do('warehouse', self._receive)
             self._do('service', self._close_short)
             self._do('sales', self._decide)
@@ -219,23 +220,12 @@ class Road:
                     <= {'pass', 'fail'}],
                 'final', 'condition', "The goods do not support the claim.")
 
-    def _get_signable(self):
-        return [
-            o for o in self._get_orders('reviewed')
-            if 'open' not in {c for _, c, _ in self._get_lines([o])}]
-
-    def _sign_finance(self):
-        "Finance signs what has no sale"
+    def _sign(self, role):
         Order = Pool().get('return.order')
         Order.approve([
-                o for o in self._get_signable()
-                if any(not l.sale_line for l in o.lines)])
-
-    def _sign(self):
-        Order = Pool().get('return.order')
-        Order.approve([
-                o for o in self._get_signable()
-                if 'sales' in o._missing_roles('final')])
+                o for o in self._get_orders('reviewed')
+                if 'open' not in {c for _, c, _ in self._get_lines([o])}
+                and role in o._missing_roles('final')])
 
     def _close_short(self):
         Line = Pool().get('return.order.line')

@@ -370,14 +370,14 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def _split(cls, quantities):
         "Keep what was moved and let the rest be decided anew"
-        rests = []
+        rests = {}
         for disposition, moved in quantities.items():
-            rest = disposition.unit.round(disposition.quantity - moved)
+            rests[disposition.id] = disposition.unit.round(
+                disposition.quantity - moved)
             disposition.quantity = moved
-            rests.append((disposition, rest))
         cls.save(list(quantities))
-        for disposition, rest in rests:
-            cls.copy([disposition], default={'quantity': rest})
+        cls.copy(list(quantities), default={
+                'quantity': lambda data: rests[data['id']]})
 
     @classmethod
     def _create_shipments(cls, dispositions):
@@ -411,6 +411,12 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
             return warehouse.storage_location
         elif self.action == 'resale':
             return warehouse.get_return_area('resale_location')
+
+    def leads_to(self, location):
+        "Test if the goods may be moved to the location"
+        warehouse = self.line.order.warehouse
+        target = self._get_to_location() or warehouse.output_location
+        return location.is_inside(target)
 
     def _get_shipment(self):
         if self.action == 'customer':

@@ -6,12 +6,13 @@ from operator import itemgetter
 
 from trytond.i18n import gettext
 from trytond.model import Index, fields
+from trytond.model.fields.selection import TranslatedSelection
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.transaction import Transaction
 
 from .policy import FREIGHTS, TIMINGS
-from .reason import CATEGORIES
+from .reason import CATEGORIES, FREIGHT_PAYERS
 
 ANSWERS = [
     (None, ""),
@@ -80,6 +81,19 @@ class Line(metaclass=PoolMeta):
             },
         help="Checked if the line is not eligible and the initial review "
         "passed it on.")
+    freight_payer = fields.Function(
+        fields.Selection(
+            FREIGHT_PAYERS, "Freight Borne by",
+            help="Who bears the cost of sending the goods back, "
+            "by the reason."),
+        'on_change_with_freight_payer')
+    freight_payer_string = TranslatedSelection('freight_payer')
+    freight_refund = fields.Function(
+        fields.Selection(
+            FREIGHTS, "Freight Refund", sort=False, states=_states_judged,
+            help="How much the customer gets back of the freight paid with "
+            "the sale, by the rules that apply."),
+        'on_change_with_freight_refund')
     ordered_on = fields.Date(
         "Ordered on", readonly=True, states=_states_judged,
         help="The date of the sale on which the eligibility was judged.")
@@ -285,12 +299,17 @@ class Line(metaclass=PoolMeta):
             for name in cls._eligibility_checks())
 
     def _explain_rule(self, rule, facts):
+        texts = [self._explain_checks(rule, facts)]
+        if rule.conditions:
+            texts.append(gettext(
+                    'return_management.msg_eligibility_conditions',
+                    conditions=rule.conditions))
         return gettext(
             'return_management.msg_eligibility_rule',
             policy=rule.policy.name,
             reason=self.reason.rec_name,
             basis=rule.basis_string,
-            text=self._explain_checks(rule, facts))
+            text=' '.join(texts))
 
     @classmethod
     def _explain_checks(cls, rule, facts):
@@ -422,6 +441,15 @@ class Line(metaclass=PoolMeta):
             (r.refund_timing for r in self._get_rules()),
             key=timings.index, default='inspection')
 
+    @fields.depends('reason')
+    def on_change_with_freight_payer(self, name=None):
+        return self.reason.freight_payer if self.reason else None
+
+    @fields.depends(methods=['_get_freight_refund'])
+    def on_change_with_freight_refund(self, name=None):
+        return self._get_freight_refund()
+
+    @fields.depends('policy_line', 'goodwill_line')
     def _get_freight_refund(self):
         "Return how much of the freight of the sale goes back"
         freights = [freight for freight, _ in FREIGHTS]

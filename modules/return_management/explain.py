@@ -12,7 +12,8 @@ from trytond.wizard import Button, StateView, Wizard
 
 from .eligibility import ANSWERS
 from .order import CHANNELS
-from .reason import CATEGORIES
+from .policy import FREIGHTS
+from .reason import CATEGORIES, FREIGHT_PAYERS
 
 
 class Line(metaclass=PoolMeta):
@@ -195,6 +196,8 @@ class Explain(Wizard):
             'last_date': line._get_last_date(calendar),
             'eligible': line.eligible,
             'fee': line._get_fee_text(),
+            'freight_payer': line.reason.freight_payer,
+            'freight_refund': line._get_freight_refund(),
             'explanation': line.eligibility,
             }
 
@@ -282,6 +285,13 @@ class ExplainLine(ModelView):
         "Fee", readonly=True,
         help="What is kept from the refund: a share of the goods' amount, "
         "tax included, and a fixed amount in the currency of the company.")
+    freight_payer = fields.Selection(
+        FREIGHT_PAYERS, "Freight Borne by", readonly=True,
+        help="Who bears the cost of sending the goods back.")
+    freight_refund = fields.Selection(
+        FREIGHTS, "Freight Refund", readonly=True, sort=False,
+        help="How much the customer gets back of the freight paid with the "
+        "sale.")
     explanation = fields.Text(
         "Explanation", readonly=True,
         help="Which rule applies, from which date, and why.")

@@ -761,10 +761,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     def check_area(self, location):
         "Check that the goods are put into the area of the line"
         area = self._get_area()
-        parent = location
-        while parent and parent != area:
-            parent = parent.parent
-        if not parent:
+        if not location.is_inside(area):
             raise AreaError(gettext(
                     'return_management.msg_line_area',
                     line=self.rec_name,

@@ -217,15 +217,19 @@ class Order(metaclass=PoolMeta):
 
     def _required_roles(self, stage):
         "Return the set of roles that must agree at the stage"
+        pool = Pool()
+        PolicyLine = pool.get('return.policy.line')
         if stage == 'initial':
             return {'sales'}
         roles = set()
         for line in self.lines:
             if line.policy_line:
                 roles.update(line.policy_line.roles)
+            else:
+                roles.update(PolicyLine.default_roles())
             if not line.sale_line:
                 roles.add('finance')
-        return roles or {'sales'}
+        return roles
 
     def _get_signed_roles(self, stage):
         "Return the set of roles that have agreed at the stage"

@@ -474,7 +474,8 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
     period_from_string = period_from.translated('period_from')
     conditions = fields.Text(
         "Conditions", translate=True, states=_states,
-        help="What else the rule asks for, in words.")
+        help="What else the rule asks for, in words; the explanation of the "
+        "eligibility quotes it.")
     unopened = fields.Boolean(
         "Unopened", states=_states,
         help="Check to require that the goods were not opened.")
@@ -571,7 +572,7 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
 
     @classmethod
     def default_roles(cls):
-        return ['sales']
+        return ['sales', 'quality', 'finance']
 
     @classmethod
     def default_inspection(cls):

@@ -23,6 +23,10 @@ CATEGORIES = [
     ('logistics', "Logistics"),
     ('other', "Other"),
     ]
+FREIGHT_PAYERS = [
+    ('customer', "Customer"),
+    ('company', "Company"),
+    ]
 IMAGES = {
     '.bmp', '.gif', '.heic', '.heif', '.jpeg', '.jpg', '.png', '.tif',
     '.tiff', '.webp'}
@@ -60,10 +64,8 @@ class Reason(
         "Photos Required",
         help="Check to refuse the submission of a return "
         "without attached image.")
-    freight_payer = fields.Selection([
-            ('customer', "Customer"),
-            ('company', "Company"),
-            ], "Freight Borne by", required=True,
+    freight_payer = fields.Selection(
+        FREIGHT_PAYERS, "Freight Borne by", required=True,
         help="Who bears the cost of sending the goods back.")
     default_action = fields.Selection(
         'get_default_actions', "Default Disposition",

@@ -254,6 +254,11 @@ class Order(metaclass=PoolMeta):
         for date, d_orders in dates.items():
             cls.write(d_orders, {'expected_decision_date': date})
 
+    @classmethod
+    def _expected_dates(cls):
+        "Return the names of the fields with what the customer can expect"
+        return ['expected_decision_date']
+
     def _get_decision_stages(self):
         "Return the stages with a limit that the decision goes through"
         return ['initial', 'final']

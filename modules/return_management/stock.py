@@ -58,6 +58,30 @@ class Location(metaclass=PoolMeta):
                     **self.__names__(name, self)))
         return area
 
+    @classmethod
+    def _return_areas(cls):
+        "Return the names of the fields with the areas for returned goods"
+        return ['return_location', 'quarantine_location', 'resale_location']
+
+    @property
+    def return_area(self):
+        "The area for returned goods that the location is in, or None"
+        path = []
+        location = self
+        while location and location.type != 'warehouse':
+            path.append(location)
+            location = location.parent
+        if location:
+            areas = [getattr(location, n) for n in self._return_areas()]
+            return next((l for l in path if l in areas), None)
+
+    def is_inside(self, location):
+        "Test if it is the location or below it"
+        inside = self
+        while inside and inside != location:
+            inside = inside.parent
+        return bool(inside)
+
 
 def process_return(func):
     "Process the return orders of the moves after func"
@@ -93,6 +117,16 @@ class Move(metaclass=PoolMeta):
             return self.origin.line
         elif isinstance(self.origin, self.__class__):
             return self.origin.return_line
+
+    @property
+    def return_disposition(self):
+        "The disposition by which the goods are moved"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        if isinstance(self.origin, Disposition):
+            return self.origin
+        elif isinstance(self.origin, self.__class__):
+            return self.origin.return_disposition
 
     @property
     def return_order(self):
@@ -160,6 +194,7 @@ class Move(metaclass=PoolMeta):
     def do(cls, moves):
         cls.check_return_receipt([
                 m for m in moves if m.is_return_receipt])
+        cls.check_return_disposition(moves)
         super().do(moves)
 
     @classmethod
@@ -197,6 +232,52 @@ class Move(metaclass=PoolMeta):
                         'return_management.msg_line_over_receipt',
                         line=line.rec_name,
                         order=line.order.rec_name))
+
+    @classmethod
+    def check_return_disposition(cls, moves):
+        """Check that goods leave the areas of returns only as decided
+
+        Whoever posts the moves and whichever way.
+        """
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Uom = pool.get('product.uom')
+        quantities = defaultdict(float)
+        for move in moves:
+            disposition = move.return_disposition
+            if move._leaves_return_area() and (
+                    not disposition
+                    or move.product != disposition.product
+                    or not disposition.leads_to(move.to_location)):
+                raise AreaError(gettext(
+                        'return_management.msg_move_area',
+                        move=move.rec_name,
+                        area=move.from_location.return_area.rec_name,
+                        location=move.to_location.rec_name))
+            if disposition and move.origin == disposition:
+                quantities[disposition.id] += Uom.compute_qty(
+                    move.unit, move.quantity, disposition.unit)
+        for disposition in Disposition.browse(list(quantities)):
+            if disposition.unit.round(
+                    quantities[disposition.id]
+                    + disposition._get_moved_quantity()
+                    - disposition.quantity) > 0:
+                raise AreaError(gettext(
+                        'return_management.msg_move_disposition_quantity',
+                        disposition=disposition.rec_name))
+
+    def _leaves_return_area(self):
+        "Test if goods of returns would come to stock or to a customer"
+        area = self.from_location.return_area
+        if not area or self.to_location.is_inside(area):
+            return False
+        warehouse = area.warehouse
+        if area == warehouse.resale_location:
+            # What is there may be sold
+            return bool(
+                self.to_location.return_area
+                or self.to_location.is_inside(warehouse.storage_location))
+        return self.to_location.type in {'storage', 'customer'}
 
     @classmethod
     @ModelView.button

@@ -304,8 +304,13 @@ class Line(metaclass=PoolMeta):
             return []
         return super()._get_fee_rules()
 
+    @property
+    def expects_refund(self):
+        "Whether money is to go back for the line"
+        return self.wish not in {'replacement', 'repair'}
+
     def _get_refundable_quantity(self):
-        if self.wish in {'replacement', 'repair'}:
+        if not self.expects_refund:
             return 0
         return super()._get_refundable_quantity()
 

@@ -41,6 +41,7 @@ class WorkOrder(CompanyReport):
         context['format_quantity'] = cls.format_quantity
         context['get_checks'] = cls.get_checks
         context['get_contact'] = cls.get_contact
+        context['get_expected'] = cls.get_expected
         context['get_contacts'] = cls.get_contacts
         context['get_signatures'] = cls.get_signatures
         return context
@@ -76,6 +77,13 @@ class WorkOrder(CompanyReport):
         if not mechanism or mechanism.party == party:
             values.extend([party.mobile or party.phone, party.email])
         return ', '.join(dict.fromkeys(filter(None, values)))
+
+    @classmethod
+    def get_expected(cls, order):
+        "Return the label and the date of what the customer can expect"
+        return [
+            (order.__names__(name)['field'], getattr(order, name))
+            for name in order._expected_dates()]
 
     @classmethod
     def get_contacts(cls, order):

@@ -98,6 +98,14 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
                             'return_refund.msg_method_one_way',
                             method=method.rec_name))
 
+    @classmethod
+    def get_slowest(cls, companies):
+        "Map the companies to their method with the most days, if any"
+        return {
+            m.company: m for m in cls.search([
+                    ('company', 'in', [c.id for c in companies]),
+                    ], order=[('days', 'ASC'), ('id', 'DESC')])}
+
     def get_due_date(self, date):
         "Return the date by which a refund approved on date must be paid"
         pool = Pool()

@@ -11,21 +11,35 @@ class Order(metaclass=PoolMeta):
 
     expected_refund_date = fields.Function(fields.Date(
             "Expected Refund",
-            help="The date by which the customer can expect all money that "
-            "is on its way: the due date of the refunds or, before they are "
-            "approved, the working days of their method from today."),
+            help="The date by which the customer can expect all money: the "
+            "due date of the refunds or, before they are approved, the "
+            "working days of their method from today.\n"
+            "As long as there is no refund the working days of the slowest "
+            "method from the expected decision, without the time that the "
+            "goods travel."),
         'get_expected_refund_date')
+
+    @classmethod
+    def _expected_dates(cls):
+        return super()._expected_dates() + ['expected_refund_date']
 
     @classmethod
     def get_expected_refund_date(cls, orders, name):
         pool = Pool()
         Calendar = pool.get('return.calendar')
+        Method = pool.get('return.refund.method')
         dates = dict.fromkeys(map(int, orders))
         with without_check_access():
             orders = cls.browse(orders)
-            today = {
-                c: Calendar.get_today(c) for c in {o.company for o in orders}}
+            companies = {o.company for o in orders}
+            today = {c: Calendar.get_today(c) for c in companies}
+            slowest = Method.get_slowest(companies)
             for order in orders:
+                if order._is_refund_ahead() and order.company in slowest:
+                    dates[order.id] = slowest[order.company].get_due_date(max(
+                            today[order.company],
+                            order.expected_decision_date
+                            or today[order.company]))
                 for refund in order._get_open_refunds():
                     date = refund.due_date
                     if not date and refund.method:
@@ -35,6 +49,13 @@ class Order(metaclass=PoolMeta):
                             not dates[order.id] or date > dates[order.id]):
                         dates[order.id] = date
         return dates
+
+    def _is_refund_ahead(self):
+        "Test if money is to go back and no refund says yet by when"
+        return (
+            self.state in {'submitted', 'reviewed', 'approved'}
+            and not self.refunds
+            and any(l.expects_refund and l.open_quantity for l in self.lines))
 
     def _get_work_stages(self):
         stages = super()._get_work_stages()
