@@ -77,13 +77,13 @@ class Entry(Wizard):
             message = gettext(
                 'return_management.msg_entry_incomplete', count=len(lines))
         return {
-            'company': Transaction().context.get('company'),
             'message': message,
             'party': party.id if party else None,
             'channel': Order.default_channel(),
             'requested_at': Order.default_requested_at(),
             'wish': 'refund',
             'lines': [{
+                    'company': l.sale.company.id,
                     'sale_line': l.id,
                     'sale': l.sale.id,
                     'party': l.sale.party.id,
@@ -187,17 +187,17 @@ class Entry(Wizard):
             if quantity is None and self.select.return_all:
                 quantity = line.returnable_quantity
             if quantity:
-                quantities[line.sale_line.id] = (quantity, line.reason)
+                quantities[line.sale_line.id] = (quantity, line)
         groups = defaultdict(list)
         for sale_line in SaleLine.browse(list(quantities)):
-            quantity, reason = quantities[sale_line.id]
+            quantity, entered = quantities[sale_line.id]
             if sale_line.unit.round(
                     quantity - sale_line.returnable_quantity) > 0:
                 raise EntryError(gettext(
                         'return_management.msg_entry_returnable',
                         line=sale_line.rec_name))
             groups[self._get_key(sale_line.sale)].append(
-                self._get_line(sale_line, quantity, reason))
+                self._get_line(sale_line, quantity, entered))
         products = self.select.products or []
         if products:
             if not self.select.party:
@@ -241,13 +241,13 @@ class Entry(Wizard):
         order._set_from_sale()
         return order
 
-    def _get_line(self, sale_line, quantity, reason):
+    def _get_line(self, sale_line, quantity, entered):
         pool = Pool()
         Line = pool.get('return.order.line')
         line = Line(
-            sale_line=sale_line, quantity=quantity, reason=reason,
+            sale_line=sale_line, quantity=quantity,
             **Line._get_sale_values(sale_line))
-        self._set_line(line)
+        self._set_line(line, entered)
         return line
 
     def _get_product_line(self, product):
@@ -256,26 +256,28 @@ class Entry(Wizard):
         line = Line(
             product=product.product, unit=product.unit,
             quantity=product.quantity, unit_price=product.unit_price,
-            reason=product.reason, note=product.note)
-        self._set_line(line)
+            note=product.note)
+        self._set_line(line, product)
         return line
 
-    def _set_line(self, line):
-        "Set what is said once for all lines"
+    def _set_line(self, line, entered):
+        "Set what is said of the line or else once for all lines"
         if line.quantity <= 0:
             raise EntryError(gettext(
                     'return_management.msg_entry_quantity_positive',
                     product=line.product.rec_name))
-        line.reason = line.reason or self.select.reason
+        line.reason = entered.reason or self.select.reason
         if not line.reason:
             raise EntryError(gettext(
                     'return_management.msg_entry_reason',
                     product=line.product.rec_name))
-        line.wish = self.select.wish
+        if not entered.wish:
+            entered = self.select
+        line.wish = entered.wish
         if line.wish == 'exchange':
-            line.wished_product = self.select.wished_product
+            line.wished_product = entered.wished_product
         elif line.wish == 'price_reduction':
-            line.price_reduction = self.select.price_reduction
+            line.price_reduction = entered.price_reduction
         line.goods_expected = line.expects_wished(line.product, line.wish)
 
 
@@ -288,8 +290,8 @@ class EntryStart(ModelView):
         states={
             'required': ~Eval('party'),
             },
-        help="The number or reference of the order, or the customer's name, "
-        "code, e-mail or phone.")
+        help="The number or reference of the order, the customer's name, "
+        "code, e-mail or phone, or a serial number.")
     party = fields.Many2One(
         'party.party', "Customer",
         states={
@@ -298,11 +300,53 @@ class EntryStart(ModelView):
         help="Leave empty to search the orders of all customers.")
 
 
-class EntrySelect(ModelView):
+class WishMixin:
+    "What the customer wants for goods that are entered"
+    __slots__ = ()
+
+    company = fields.Many2One('company.company', "Company", readonly=True)
+    wish = fields.Selection(
+        [(None, "")] + WISHES, "Wish", sort=False,
+        help="What the customer wants for the goods.\n"
+        "Leave empty for the wish of all lines.")
+    wished_product = fields.Many2One(
+        'product.product', "Wished Product",
+        domain=[
+            ('salable', '=', True),
+            ],
+        states={
+            'required': Eval('wish') == 'exchange',
+            'invisible': Eval('wish') != 'exchange',
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="What the customer wants instead.")
+    price_reduction = fields.Numeric(
+        "Price Reduction", digits=(5, 4),
+        domain=[
+            If(Eval('wish') == 'price_reduction', [
+                    ('price_reduction', '>', 0),
+                    ('price_reduction', '<=', 1),
+                    ], []),
+            ],
+        states={
+            'required': Eval('wish') == 'price_reduction',
+            'invisible': Eval('wish') != 'price_reduction',
+            },
+        help="The share of the price that is given back "
+        "for goods that the customer keeps.")
+
+    @classmethod
+    def default_company(cls):
+        return Transaction().context.get('company')
+
+
+class EntrySelect(WishMixin, ModelView):
     "Enter Return"
     __name__ = 'return.order.entry.select'
 
-    company = fields.Many2One('company.company', "Company", readonly=True)
     message = fields.Text(
         "Message", readonly=True,
         states={
@@ -337,37 +381,6 @@ class EntrySelect(ModelView):
     reason = fields.Many2One(
         'return.reason', "Reason",
         help="The reason of all lines that have none of their own.")
-    wish = fields.Selection(
-        WISHES, "Wish", required=True, sort=False,
-        help="What the customer wants for the goods.")
-    wished_product = fields.Many2One(
-        'product.product', "Wished Product",
-        domain=[
-            ('salable', '=', True),
-            ],
-        states={
-            'required': Eval('wish') == 'exchange',
-            'invisible': Eval('wish') != 'exchange',
-            },
-        context={
-            'company': Eval('company', -1),
-            },
-        depends={'company'},
-        help="What the customer wants instead.")
-    price_reduction = fields.Numeric(
-        "Price Reduction", digits=(5, 4),
-        domain=[
-            If(Eval('wish') == 'price_reduction', [
-                    ('price_reduction', '>', 0),
-                    ('price_reduction', '<=', 1),
-                    ], []),
-            ],
-        states={
-            'required': Eval('wish') == 'price_reduction',
-            'invisible': Eval('wish') != 'price_reduction',
-            },
-        help="The share of the price that is given back "
-        "for goods that the customer keeps.")
     description = fields.Text(
         "Description", help="The application in the customer's words.")
     return_all = fields.Boolean(
@@ -381,16 +394,32 @@ class EntrySelect(ModelView):
         'return.order.entry.product', None, "Products without Order",
         help="What comes back and no order is known for.")
 
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.wish.required = True
+        cls.wish.help = "The wish of all lines that have none of their own."
 
-class EntryLine(ModelView):
+
+class EntryLine(WishMixin, ModelView):
     "Enter Return"
     __name__ = 'return.order.entry.line'
 
     sale_line = fields.Many2One(
         'sale.line', "Sale Line", readonly=True, required=True)
     sale = fields.Many2One('sale.sale', "Sale", readonly=True)
-    party = fields.Many2One('party.party', "Customer", readonly=True)
-    product = fields.Many2One('product.product', "Product", readonly=True)
+    party = fields.Many2One(
+        'party.party', "Customer", readonly=True,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'})
+    product = fields.Many2One(
+        'product.product', "Product", readonly=True,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'})
     delivered_on = fields.Date(
         "Delivered on", readonly=True,
         help="When the last of the goods were delivered.")
@@ -413,12 +442,16 @@ class EntryLine(ModelView):
         help="Leave empty for the reason of all lines.")
 
 
-class EntryProduct(ModelView):
+class EntryProduct(WishMixin, ModelView):
     "Enter Return"
     __name__ = 'return.order.entry.product'
 
     product = fields.Many2One(
-        'product.product', "Product", required=True)
+        'product.product', "Product", required=True,
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'})
     product_uom_category = fields.Function(
         fields.Many2One('product.uom.category', "Product UoM Category"),
         'on_change_with_product_uom_category')
@@ -449,7 +482,7 @@ class EntryProduct(ModelView):
     def default_currency(cls):
         pool = Pool()
         Company = pool.get('company.company')
-        company_id = Transaction().context.get('company')
+        company_id = cls.default_company()
         if company_id is not None and company_id >= 0:
             return Company(company_id).currency.id
 
