@@ -136,9 +136,11 @@ class OrderCheck(GuardedMixin, ModelSQL, ModelView):
             ], "Answer", sort=False,
         states={
             'readonly': _states['readonly'] | Bool(Eval('automatic')),
-            })
+            },
+        help="Whether it holds; leave empty while it is not known.")
     answer_string = answer.translated('answer')
-    note = fields.Text("Note", states=_states)
+    note = fields.Text(
+        "Note", states=_states, help="What was found, in words.")
     employee = fields.Many2One(
         'company.employee', "Answered by", readonly=True, ondelete='RESTRICT',
         help="Who answered; empty when the system did.")

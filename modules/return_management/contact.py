@@ -62,7 +62,8 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         help="A question waits for an answer.")
     kind_string = kind.translated('kind')
     channel = fields.Selection(
-        CHANNELS, "Channel", required=True, readonly=True, sort=False)
+        CHANNELS, "Channel", required=True, readonly=True, sort=False,
+        help="How the customer was contacted.")
     channel_string = channel.translated('channel')
     text = fields.Text(
         "Text", required=True, readonly=True,
@@ -81,7 +82,9 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         'company.employee', "Employee", required=True, readonly=True,
         ondelete='RESTRICT',
         help="Who asked or told.")
-    answer = fields.Text("Answer", readonly=True, states=_states_question)
+    answer = fields.Text(
+        "Answer", readonly=True, states=_states_question,
+        help="What the customer answered; empty while it is awaited.")
     answered_at = fields.DateTime(
         "Answered at", readonly=True, states=_states_question,
         help="When the answer was recorded.")

@@ -523,13 +523,16 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
     decision = fields.Selection([
             ('agree', "Agree"),
             ('refuse', "Refuse"),
-            ], "Decision", required=True, readonly=True)
+            ], "Decision", required=True, readonly=True,
+        help="Whether the role agrees to the whole but for the differences, "
+        "or refuses what the differences name.")
     decision_string = decision.translated('decision')
     reason = fields.Selection(
         REFUSALS, "Reason", readonly=True, sort=False,
         help="Why it is refused.")
     reason_string = reason.translated('reason')
-    text = fields.Text("Text", readonly=True)
+    text = fields.Text(
+        "Text", readonly=True, help="The words of who signed.")
     lines = fields.One2Many(
         'return.order.opinion.line', 'opinion', "Differences", readonly=True,
         help="The lines on which the opinion differs from the whole.")
@@ -680,9 +683,12 @@ class RejectStart(ModelView):
             If(Eval('order_state') == 'reviewed',
                 ('stage', '=', 'final'),
                 ('stage', '!=', 'final')),
-            ])
+            ],
+        help="Intake: refused at the desk by customer service or sales.\n"
+        "Initial and final review: refused by a role that signs there.")
     reason = fields.Selection(
-        REFUSALS, "Reason", required=True, sort=False)
+        REFUSALS, "Reason", required=True, sort=False,
+        help="Why it is refused, for the analysis of refusals.")
     text = fields.Text(
         "Explanation", required=True,
         help="What the customer is told, and by which rule.")
@@ -705,4 +711,5 @@ class RejectStartLine(ModelView):
         domain=[
             ('quantity', '>=', 0),
             ('quantity', '<=', Eval('open_quantity', 0)),
-            ])
+            ],
+        help="How much of the line is refused; 0 refuses nothing of it.")

@@ -135,7 +135,8 @@ class Order(
             'readonly': (
                 ~Eval('state').in_(['draft', 'submitted', 'reviewed'])
                 | ~Eval('party') | ~Eval('company')),
-            })
+            },
+        help="What the customer returns and what is decided about it.")
 
     round = fields.Integer(
         "Round", required=True, readonly=True,
@@ -143,10 +144,12 @@ class Order(
         "only the opinions of the current round count.")
 
     shipments = fields.Function(fields.Many2Many(
-            'stock.shipment.out.return', None, None, "Return Shipments"),
+            'stock.shipment.out.return', None, None, "Return Shipments",
+            help="The shipments by which the goods come back."),
         'get_shipments', searcher='search_shipments')
     dispositions = fields.Function(fields.Many2Many(
-            'return.disposition', None, None, "Dispositions"),
+            'return.disposition', None, None, "Dispositions",
+            help="Where the received goods go."),
         'get_dispositions')
     goods_settled = fields.Boolean(
         "Goods Settled", readonly=True,
@@ -158,7 +161,10 @@ class Order(
             ('partial', "Partially Received"),
             ('received', "Received"),
             ('exception', "Exception"),
-            ], "Receipt State", required=True, readonly=True, sort=False)
+            ], "Receipt State", required=True, readonly=True, sort=False,
+        help="How much of the goods has come.\n"
+        "Exception: the warehouse cancelled what was asked for; "
+        "ask again or close it.")
 
     submitted_by = employee_field(
         "Submitted by",

@@ -85,12 +85,14 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
         ondelete='RESTRICT',
         states={
             'invisible': Eval('state') == 'draft',
-            })
+            },
+        help="Who published the version.")
     published_at = fields.DateTime(
         "Published at", readonly=True,
         states={
             'invisible': Eval('state') == 'draft',
-            })
+            },
+        help="When the version was published.")
     state = fields.Selection([
             ('draft', "Draft"),
             ('published', "Published"),

@@ -18,7 +18,9 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
     "Return Refund Method"
     __name__ = 'return.refund.method'
 
-    name = fields.Char("Name", required=True, translate=True)
+    name = fields.Char(
+        "Name", required=True, translate=True,
+        help="The method as customer service tells it.")
     company = fields.Many2One('company.company', "Company", required=True)
     kind = fields.Selection([
             ('cash', "Cash"),
