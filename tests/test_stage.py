@@ -312,6 +312,26 @@ def test_notify(database, sink):
     set_user(admin)
 
 
+def test_notify_inherited(database, sink):
+    "Test that who has the role by another group is told too"
+    activate('return_management')
+    ids = make_returns(1)
+    past = dt.datetime.now() - dt.timedelta(days=30)
+    transact(database, restart, ids, past.replace(microsecond=0))
+    user = create_user("Tina")
+    user.email = 'tina@example.com'
+    user.save()
+    Group = Model.get('res.group')
+    sales, = Group.find([('name', '=', "Returns: Sales")])
+    team = Group(name="Team", parent=sales)
+    team.users.append(user)
+    team.save()
+
+    run_cron()
+
+    assert 'tina@example.com' in read(sink)
+
+
 def test_notify_nobody(database, sink):
     "Test that a breach that nobody could be told of is told later"
     activate('return_management')

@@ -19,7 +19,7 @@ from trytond.pyson import Eval, If
 from trytond.sendmail import get_smtp_server, sendmail_transactional
 from trytond.tools import grouped_slice
 from trytond.tools.email_ import convert_ascii_email, set_from_header
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import ContactError, SignatureError
@@ -416,15 +416,13 @@ class Ask(Wizard):
     def transition_ask(self):
         pool = Pool()
         Contact = pool.get('return.order.contact')
-        # The access is checked on the wizard
-        with without_check_access():
-            self.model.lock([self.record])
-            orders = self.model.browse([self.record])
-            # A refusal is recorded by telling it
-            kind = 'question' if self.start.kind == 'question' else 'note'
-            Contact.record(
-                orders, kind, self.start.text, self.start.channel)
-            self.model._update_stages(orders)
+        self.model.lock([self.record])
+        orders = self.model.browse([self.record])
+        # A refusal is recorded by telling it
+        kind = 'question' if self.start.kind == 'question' else 'note'
+        Contact.record(
+            orders, kind, self.start.text, self.start.channel)
+        self.model._update_stages(orders)
         return 'end'
 
 
@@ -476,24 +474,25 @@ class Answer(Wizard):
     answer = StateTransition()
 
     def default_start(self, fields):
-        contacts = [c.id for c in self.record.contacts if c.is_open]
+        contacts = [
+            c.id for c in self.record.contacts
+            if c.is_open and c.round == self.record.round]
         return {
             'contacts': contacts,
+            # The first that was asked
             'contact': contacts[-1] if contacts else None,
             }
 
     def transition_answer(self):
         pool = Pool()
         Contact = pool.get('return.order.contact')
-        # The access is checked on the wizard
-        with without_check_access():
-            self.model.lock([self.record])
-            orders = self.model.browse([self.record])
-            contacts = Contact.browse([
-                    c for o in orders for c in o.contacts
-                    if c == self.start.contact])
-            Contact.record_answer(contacts, self.start.answer)
-            self.model._update_stages(orders)
+        self.model.lock([self.record])
+        orders = self.model.browse([self.record])
+        contacts = Contact.browse([
+                c for o in orders for c in o.contacts
+                if c == self.start.contact])
+        Contact.record_answer(contacts, self.start.answer)
+        self.model._update_stages(orders)
         return 'end'
 
 

@@ -107,6 +107,7 @@ class Line(metaclass=PoolMeta):
     _judged_fields = {
         'policy_line', 'goodwill_line', 'eligible', 'eligibility',
         'goodwill', 'ordered_on', 'invoiced_on', 'delivered_on'}
+    _answered_fields = {'unopened', 'complete'}
 
     @classmethod
     def __setup__(cls):
@@ -114,7 +115,7 @@ class Line(metaclass=PoolMeta):
         t = cls.__table__()
         cls._sql_indexes.add(Index(t, (t.policy_line, Index.Range())))
         cls._guarded_fields = cls._guarded_fields | cls._judged_fields
-        cls._signed_fields = cls._signed_fields | {'unopened', 'complete'}
+        cls._signed_fields = cls._signed_fields | cls._answered_fields
 
     @classmethod
     def view_attributes(cls):
@@ -129,7 +130,7 @@ class Line(metaclass=PoolMeta):
     @classmethod
     def copy(cls, lines, default=None):
         default = default.copy() if default is not None else {}
-        for name in cls._judged_fields | {'unopened', 'complete'}:
+        for name in cls._judged_fields | cls._answered_fields:
             default.setdefault(name)
         return super().copy(lines, default=default)
 
@@ -158,14 +159,9 @@ class Line(metaclass=PoolMeta):
         cls.save(lines)
 
     @classmethod
-    def judge(cls, lines, policies=None):
-        """Find the rules and the eligibility of lines, saved or not
-
-        policies maps the lines to the policy to judge by, per default the
-        one under which the goods were sold.
-        """
-        if policies is None:
-            policies = cls._get_policies(lines)
+    def judge(cls, lines):
+        "Find the rules and the eligibility of lines, saved or not"
+        policies = cls._get_policies(lines)
         rules = {p: p.get_rules() for p in set(policies.values()) if p}
         facts = cls._get_facts(lines)
         for line in lines:
@@ -256,7 +252,8 @@ class Line(metaclass=PoolMeta):
         self.delivered_on = facts['delivery']
         found = self._find_rules(rules)
         holding = [r for r in found if self.is_eligible(r, facts)]
-        self.policy_line, *extending = holding or found or [None]
+        # What is passed on all the same is goodwill
+        self.policy_line, *extending = holding or found[-1:] or [None]
         self.goodwill_line = extending[0] if holding and extending else None
         self.eligible = bool(holding)
         self.eligibility = self.explain(rules, facts)
@@ -416,9 +413,10 @@ class Line(metaclass=PoolMeta):
                     facts[rule.period_from], facts['calendar']): rule
                 for rule in rules.find(
                     {**pattern, 'reason_category': category})
-                if rule and rule not in found and facts[rule.period_from]}
+                if rule and rule not in found
+                and self.is_eligible(rule, facts)}
             last = max(lasts, default=None)
-            if last and last >= facts['requested']:
+            if last:
                 rule = lasts[last]
                 yield gettext(
                     'return_management.msg_eligibility_other',

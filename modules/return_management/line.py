@@ -15,7 +15,7 @@ from trytond.modules.product import price_digits, round_price
 from trytond.pool import Pool
 from trytond.pyson import Bool, Eval, If
 from trytond.tools import grouped_slice
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import (
@@ -862,11 +862,9 @@ class CloseShort(Wizard):
     def transition_close(self):
         pool = Pool()
         Line = pool.get('return.order.line')
-        # The access is checked on the wizard
-        with without_check_access():
-            Line.close_short({
-                    l.line: l.quantity for l in self.start.lines
-                    if l.quantity and l.line in self.record.lines})
+        Line.close_short({
+                l.line: l.quantity for l in self.start.lines
+                if l.quantity and l.line in self.record.lines})
         return 'end'
 
 

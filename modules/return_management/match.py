@@ -7,7 +7,6 @@ from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
-from trytond.transaction import without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import MatchError
@@ -64,10 +63,11 @@ class Line(metaclass=PoolMeta):
         left = {}
         for order in dict.fromkeys(l.order for l in lines):
             for line in order.lines:
-                if line.sale_line:
-                    left.setdefault(
-                        line.sale_line, line.sale_line.returnable_quantity)
-                    left[line.sale_line] -= line.quantity
+                sale_line = line.sale_line
+                if sale_line:
+                    left.setdefault(sale_line, sale_line.returnable_quantity)
+                    left[sale_line] = sale_line.unit.round(
+                        left[sale_line] - line.quantity)
         candidates = cls._get_match_candidates(lines)
         matches = {}
         payers = {o: o._get_matched_payer() for o in {l.order for l in lines}}
@@ -154,7 +154,9 @@ class Line(metaclass=PoolMeta):
                 to_write.extend((
                         [line], cls._get_match_values(sale_line, quantity)))
             for i, piece in enumerate(pieces):
-                to_copy[i][line] = cls._get_match_values(*piece)
+                to_copy[i][line] = {
+                    **{n: getattr(line, n) for n in cls._answered_fields},
+                    **cls._get_match_values(*piece)}
         if to_write:
             cls.write(*to_write)
         # Each line at most once, as a copy tells them apart by their ids
@@ -256,9 +258,7 @@ class Match(Wizard):
         for row in self.start.lines:
             if row.line in lines and row.sale_line:
                 matches[row.line].append((row.sale_line, row.quantity or 0))
-        # The access is checked on the wizard
-        with without_check_access():
-            Line.apply_matches(matches)
+        Line.apply_matches(matches)
         return 'end'
 
 

@@ -11,7 +11,7 @@ from trytond.model.exceptions import AccessError, RequiredValidationError
 from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import SignatureError, UnmatchedError
@@ -222,7 +222,8 @@ class Order(metaclass=PoolMeta):
         if stage == 'initial':
             return {'sales'}
         roles = set()
-        for line in self.lines:
+        # What was refused before needs no signature
+        for line in [l for l in self.lines if l.open_quantity] or self.lines:
             if line.policy_line:
                 roles.update(line.policy_line.roles)
             else:
@@ -501,6 +502,10 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
     "Return Order Opinion"
     __name__ = 'return.order.opinion'
 
+    _states_refusal = {
+        'required': Eval('decision') == 'refuse',
+        }
+
     order = fields.Many2One(
         'return.order', "Order", required=True, readonly=True,
         ondelete='RESTRICT')
@@ -529,10 +534,12 @@ class Opinion(ImmutableMixin, ModelSQL, ModelView):
     decision_string = decision.translated('decision')
     reason = fields.Selection(
         REFUSALS, "Reason", readonly=True, sort=False,
+        states=_states_refusal,
         help="Why it is refused.")
     reason_string = reason.translated('reason')
     text = fields.Text(
-        "Text", readonly=True, help="The words of who signed.")
+        "Text", readonly=True, states=_states_refusal,
+        help="The words of who signed.")
     lines = fields.One2Many(
         'return.order.opinion.line', 'opinion', "Differences", readonly=True,
         help="The lines on which the opinion differs from the whole.")
@@ -649,9 +656,15 @@ class Reject(Wizard):
     reject = StateTransition()
 
     def default_start(self, fields):
+        if self.record.state == 'reviewed':
+            stage = 'final'
+        elif 'sales' in self.model._get_user_roles():
+            stage = 'initial'
+        else:
+            stage = 'intake'
         return {
             'order_state': self.record.state,
-            'stage': 'final' if self.record.state == 'reviewed' else 'initial',
+            'stage': stage,
             'lines': [{
                     'line': l.id,
                     'unit': l.unit.id,
@@ -664,11 +677,9 @@ class Reject(Wizard):
         quantities = {
             l.line: l.quantity for l in self.start.lines
             if l.line in self.record.lines}
-        # The access is checked on the wizard
-        with without_check_access():
-            self.model.refuse(
-                [self.record], self.start.stage, self.start.reason,
-                self.start.text, quantities)
+        self.model.refuse(
+            [self.record], self.start.stage, self.start.reason,
+            self.start.text, quantities)
         return 'end'
 
 

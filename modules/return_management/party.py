@@ -133,15 +133,25 @@ class Erase(metaclass=PoolMeta):
     def to_erase(self, party_id):
         pool = Pool()
         Contact = pool.get('return.order.contact')
+        Email = pool.get('ir.email')
+        EmailAddress = pool.get('ir.email.address')
         Order = pool.get('return.order')
+        applied = ['OR',
+            ('applicant', '=', party_id),
+            [('applicant', '=', None), ('party', '=', party_id)],
+            ]
+        orders = [str(o) for o in Order.search(applied)]
         return super().to_erase(party_id) + [
             (Contact, [('party', '=', party_id)], True,
                 ['to', 'text', 'answer'],
                 [None, '****', None]),
-            (Order, ['OR',
-                    ('applicant', '=', party_id),
-                    [('applicant', '=', None), ('party', '=', party_id)],
-                    ], False,
-                ['identity_note'],
-                [None]),
+            (EmailAddress, [('email.resource', 'in', orders)], False,
+                ['address'],
+                ['****']),
+            (Email, [('resource', 'in', orders)], False,
+                ['recipients', 'body'],
+                [None, None]),
+            (Order, applied, False,
+                ['description', 'identity_note'],
+                [None, None]),
             ]

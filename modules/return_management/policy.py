@@ -14,7 +14,7 @@ from trytond.model import (
 from trytond.model.exceptions import AccessError, RequiredValidationError
 from trytond.modules.currency.fields import Monetary
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval, If
+from trytond.pyson import Bool, Date, Eval, If
 from trytond.transaction import Transaction
 
 from .exceptions import (
@@ -156,7 +156,8 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def view_attributes(cls):
         return super().view_attributes() + [
-            ('/tree', 'visual', If(Eval('state') == 'retired', 'muted', '')),
+            ('/tree', 'visual',
+                If(Eval('end_date', dt.date.max) < Date(), 'muted', '')),
             ]
 
     @classmethod
@@ -193,6 +194,11 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
     def _text_fields(cls):
         "Return the names of the parts of the text, in order"
         return ['conditions', 'period', 'process', 'refund_method']
+
+    @property
+    def has_ended(self):
+        "Whether sales made today do not fall under the policy any more"
+        return bool(self.end_date) and self.end_date < self._get_today()
 
     def get_text(self):
         """Return the label and the text of each part that is filled
@@ -317,17 +323,16 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
     def in_force(cls, keys):
         """Map each (company id, date) of keys to the policy in force then
 
-        The one that started last; a policy of the company is preferred to a
-        common one that starts on the same day.  The value is None where there
-        was no policy.
+        A policy of the company is preferred to a common one; of several the
+        one that started last.  The value is None where there was no policy.
         """
         versions = cls.search([
                 ('company', 'in', list({c for c, _ in keys}) + [None]),
                 ('state', 'in', ['published', 'retired']),
                 ],
             order=[
-                ('start_date', 'DESC'),
                 ('company', 'ASC NULLS LAST'),
+                ('start_date', 'DESC'),
                 ('id', 'DESC')])
         return {
             (company, date): next((
@@ -414,6 +419,10 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
         'on_change_with_policy_state')
     product = fields.Many2One(
         'product.product', "Product", ondelete='RESTRICT', states=_states,
+        context={
+            'company': Eval('_parent_policy', {}).get('company', -1),
+            },
+        depends={'policy'},
         help="Leave empty for all products.")
     product_category = fields.Many2One(
         'product.category', "Product Category", ondelete='RESTRICT',
@@ -427,6 +436,10 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
     reason_category_string = reason_category.translated('reason_category')
     party = fields.Many2One(
         'party.party', "Customer", ondelete='RESTRICT', states=_states,
+        context={
+            'company': Eval('_parent_policy', {}).get('company', -1),
+            },
+        depends={'policy'},
         help="Leave empty for all customers.")
     channel = fields.Selection(
         'get_channels', "Channel", states=_states,

@@ -37,13 +37,16 @@ class PolicyReport(CompanyReport):
     @classmethod
     def get_context(cls, records, header, data):
         context = super().get_context(records, header, data)
-        context['state_string'] = cls.get_state_string
+        context['get_remark'] = cls.get_remark
         return context
 
     @classmethod
-    def get_state_string(cls, policy):
+    def get_remark(cls, policy):
+        "Return the state of a policy that is not in force, or None"
         pool = Pool()
         Policy = pool.get('return.policy')
+        if policy.state != 'draft' and not policy.has_ended:
+            return
         return dict(
             Policy.fields_get(['state'])['state']['selection'])[policy.state]
 

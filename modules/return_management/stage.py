@@ -623,17 +623,25 @@ class Stage(ModelSQL, ModelView):
         pool = Pool()
         ModelData = pool.get('ir.model.data')
         User = pool.get('res.user')
+        UserGroup = pool.get('res.user-res.group')
+        cursor = Transaction().connection.cursor()
         roles = {
             ModelData.get_id(xml_id): role
             for role, xml_id in cls._role_groups().items()}
         companies = set(companies)
+        # With the groups that others inherit
+        user_group = UserGroup.user_group_all_table()
+        cursor.execute(*user_group.select(
+                user_group.user, user_group.group,
+                where=user_group.group.in_(list(roles))))
+        user_roles = defaultdict(set)
+        for user_id, group_id in cursor:
+            user_roles[user_id].add(roles[group_id])
         users = defaultdict(list)
-        for user in User.search([('groups', 'in', list(roles))]):
-            for group in user.groups:
-                role = roles.get(group.id)
-                for company in companies.intersection(user.companies):
-                    if role:
-                        users[company, role].append(user)
+        for user in User.search([('id', 'in', list(user_roles))]):
+            for company in companies.intersection(user.companies):
+                for role in user_roles[user.id]:
+                    users[company, role].append(user)
         return users
 
     @classmethod

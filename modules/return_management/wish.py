@@ -19,6 +19,8 @@ WISHES = [
     ('repair', "Repair"),
     ('price_reduction', "Price Reduction"),
     ]
+# A right to return is no right to get something else
+AUTOMATIC_WISHES = {'refund', 'exchange'}
 
 
 class Order(metaclass=PoolMeta):
@@ -45,17 +47,25 @@ class Order(metaclass=PoolMeta):
             line.check_wish()
 
     def _is_automatic(self):
-        # A right to return is no right to get something else
         return super()._is_automatic() and all(
-            l.wish in {'refund', 'exchange'} for l in self.lines)
+            l.wish in AUTOMATIC_WISHES for l in self.lines)
+
+    def _check_approved(self):
+        super()._check_approved()
+        # What could be sold at the application may not be sold any more
+        for line in self.lines:
+            line.check_wish()
 
     @classmethod
-    @ModelView.button
-    def process(cls, orders):
-        super().process(orders)
-        cls._create_replacement_sales([
-                o for o in cls.browse(orders)
-                if o.state in {'approved', 'done'}])
+    def _process(cls, orders):
+        super()._process(orders)
+        to_replace = [
+            o for o in cls.browse(orders)
+            if o.state in {'approved', 'done'}
+            and any(l._get_quantity_to_replace() > 0 for l in o.lines)]
+        if to_replace:
+            # A sale that cannot be made must not keep the goods waiting
+            cls.__queue__.create_replacement_sales(to_replace)
 
     @classmethod
     @ModelView.button
@@ -69,13 +79,16 @@ class Order(metaclass=PoolMeta):
                 if s.is_untouched_replacement])
 
     @classmethod
-    def _create_replacement_sales(cls, orders):
+    def create_replacement_sales(cls, orders):
         "Make the sales, once, that the approved wishes ask for"
         pool = Pool()
         Line = pool.get('return.order.line')
         Sale = pool.get('sale.sale')
+        cls.lock(orders)
         sales, replaced = [], []
-        for order in orders:
+        for order in cls.browse(orders):
+            if order.state not in {'approved', 'done'}:
+                continue
             lines = []
             for line in order.lines:
                 quantity = line._get_quantity_to_replace()
@@ -248,6 +261,18 @@ class Line(metaclass=PoolMeta):
                     'return_management.msg_line_reduction_sale',
                     line=self.rec_name,
                     order=self.order.rec_name))
+        product = self._get_replacing_product()
+        if product and not product.salable:
+            raise WishError(gettext(
+                    'return_management.msg_line_wish_salable',
+                    line=self.rec_name,
+                    product=product.rec_name))
+        if product and product.sale_uom.category != self.unit.category:
+            raise WishError(gettext(
+                    'return_management.msg_line_wish_unit',
+                    line=self.rec_name,
+                    product=product.rec_name,
+                    unit=self.unit.rec_name))
 
     @classmethod
     def copy(cls, lines, default=None):
@@ -280,20 +305,24 @@ class Line(metaclass=PoolMeta):
         return self.unit.round(
             (self.approved_quantity or 0) - self.replaced_quantity)
 
+    def _get_replacing_product(self):
+        "Return the product that the customer gets instead, or None"
+        if self.wish == 'exchange':
+            return self.wished_product
+        elif self.wish == 'replacement':
+            return self.product
+
     def _get_replacement_line(self, sale, quantity):
         "Return the sale line of what the customer gets instead"
         pool = Pool()
         SaleLine = pool.get('sale.line')
-        product = (
-            self.wished_product if self.wish == 'exchange' else self.product)
         line = SaleLine(
             sale=sale,
             type='line',
             return_line=self,
-            product=product,
+            product=self._get_replacing_product(),
+            unit=self.unit,
             quantity=quantity)
-        if self.unit.category == product.sale_uom.category:
-            line.unit = self.unit
         line.on_change_product()
         if self.wish == 'replacement':
             line.unit_price = Decimal(0)

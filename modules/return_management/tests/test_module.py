@@ -162,6 +162,30 @@ class ReturnManagementTestCase(
         self.assertEqual(Policy.in_force(in_force.keys()), in_force)
 
     @with_transaction()
+    def test_policy_in_force_company(self):
+        "Test that a company's own policy goes before a later common one"
+        pool = Pool()
+        Policy = pool.get('return.policy')
+        company = create_company()
+        own, common = Policy.create([{
+                    'name': "Policy",
+                    'company': company_id,
+                    'start_date': start_date,
+                    **dict.fromkeys(Policy._text_fields(), "Text"),
+                    'lines': [('create', [{'period': 7}])],
+                    } for company_id, start_date in [
+                    (company.id, dt.date(2024, 1, 1)),
+                    (None, dt.date(2024, 2, 1))]])
+        with Transaction().set_context(_skip_warnings=True):
+            Policy.publish([own, common])
+        date = dt.date(2024, 3, 1)
+        keys = [(company.id, date), (company.id + 1, date)]
+        self.assertEqual(
+            Policy.in_force(keys), dict(zip(keys, [own, common])))
+        Policy.write([own], {'end_date': dt.date(2024, 2, 15)})
+        self.assertEqual(Policy.in_force(keys), dict.fromkeys(keys, common))
+
+    @with_transaction()
     def test_default_policy(self):
         "Test the periods of the policy that ships"
         pool = Pool()
@@ -175,6 +199,9 @@ class ReturnManagementTestCase(
                 'demand': 7,
                 'other': 7,
                 })
+        for line in policy.lines:
+            self.assertEqual(
+                set(line.roles), {'sales', 'quality', 'finance'})
         self.assertEqual(policy.state, 'published')
         for name in Policy._text_fields():
             self.assertTrue(getattr(policy, name))

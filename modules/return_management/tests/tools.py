@@ -15,6 +15,7 @@ from trytond.modules.account.tests.tools import (
     create_chart, create_fiscalyear, create_tax, get_accounts)
 from trytond.modules.account_invoice.tests.tools import create_payment_term
 from trytond.modules.company.tests.tools import create_company, get_company
+from trytond.pyson import PYSONDecoder
 from trytond.tests import test_tryton
 from trytond.tests.tools import _get_config, activate_modules
 
@@ -22,8 +23,8 @@ __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
     'create_policy', 'create_product', 'create_return', 'create_user',
     'deliver', 'do_internal', 'get_area', 'get_reason', 'get_stock_accounts',
-    'get_warehouse', 'mail_server', 'publish', 'receive', 'revise_policy',
-    'send', 'stock']
+    'get_tabs', 'get_warehouse', 'mail_server', 'publish', 'receive',
+    'revise_policy', 'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -172,6 +173,19 @@ def get_warehouse():
     Location = Model.get('stock.location')
     warehouse, = Location.find([('type', '=', 'warehouse')])
     return warehouse
+
+
+def get_tabs(fs_id):
+    "Map the tabs of the action to their domain and whether they count"
+    ActWindow = Model.get('ir.action.act_window')
+    ModelData = Model.get('ir.model.data')
+    data, = ModelData.find([
+            ('module', '=', 'return_management'),
+            ('fs_id', '=', fs_id),
+            ])
+    return {
+        d.name: (PYSONDecoder({}).decode(d.domain or '[]'), d.count)
+        for d in ActWindow(data.db_id).act_window_domains}
 
 
 def create_areas(warehouse):
