@@ -18,13 +18,14 @@ from trytond.modules.company.tests.tools import create_company, get_company
 from trytond.pyson import PYSONDecoder
 from trytond.tests import test_tryton
 from trytond.tests.tools import _get_config, activate_modules
+from trytond.transaction import Transaction
 
 __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
     'create_policy', 'create_product', 'create_return', 'create_user',
     'deliver', 'do_internal', 'get_area', 'get_reason', 'get_stock_accounts',
-    'get_tabs', 'get_warehouse', 'mail_server', 'publish', 'receive',
-    'revise_policy', 'send', 'stock']
+    'get_tabs', 'get_warehouse', 'mail_server', 'pass_days', 'publish',
+    'receive', 'revise_policy', 'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -401,6 +402,21 @@ def confirm(record, button):
             return record.click(button)
         except UserWarning as warning:
             Warning.skip(warning.name, False, config.get_config().context)
+
+
+def pass_days(orders, days=30):
+    "Let days pass since the stages of orders began"
+    cfg = config.get_config()
+    with Transaction().start(cfg.database_name, 1) as transaction:
+        Stage = cfg.pool.get('return.order.stage')
+        delay = dt.timedelta(days=days)
+        for stage in Stage.search([
+                    ('order', 'in', [o.id for o in orders])]):
+            Stage.write([stage], {
+                    name: getattr(stage, name) - delay
+                    for name in ['started_at', 'ended_at', 'due_date']
+                    if getattr(stage, name)})
+        transaction.commit()
 
 
 @contextmanager
