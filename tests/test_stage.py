@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 """Working days that pass, and who is told that they have passed."""
 import datetime as dt
+from functools import partial
 
 import pytest
 from proteus import Model
@@ -9,9 +10,23 @@ from proteus import Model
 from trytond.modules.company.tests.tools import create_company, get_company
 from trytond.modules.return_management.tests.tools import (
     activate, confirm, create_customer, create_product, create_return,
-    create_user, deliver, mail_server, stock)
+    create_user, deliver, get_reason, mail_server, pass_days, receive,
+    revise_policy, stock)
 from trytond.tests.tools import set_user
 
+NAMES = {
+    'final': "Final Review",
+    'pickup': "Pick-up",
+    'tell': "Tell Customer",
+    'inspection': "Inspection",
+    'refund': "Refund",
+    }
+REFUND = ['return_quality', 'return_refund', 'account_payment_clearing']
+GROUPS = [
+    'group_return', 'group_return_service', 'group_return_sales',
+    'group_return_warehouse', 'group_return_logistics',
+    'group_return_quality', 'group_return_production',
+    'group_return_finance', 'group_return_supervisor', 'group_return_admin']
 ZONES = ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'UTC']
 
 
@@ -70,6 +85,21 @@ def sink():
     "The e-mails that are sent"
     with mail_server() as messages:
         yield messages
+
+
+@pytest.fixture
+def bus(monkeypatch):
+    "The notices that are shown in the client"
+    from trytond.modules.return_management import stage
+    notices, notify = [], stage.notify
+
+    def record(title, body='', user=None, **kwargs):
+        from trytond.pool import Pool
+        notices.append((Pool().get('res.user')(user).name, title, body))
+        notify(title, body, user=user, **kwargs)
+
+    monkeypatch.setattr(stage, 'notify', record)
+    return notices
 
 
 def run_cron():
@@ -223,7 +253,7 @@ def test_overdue_zone(database, zone):
         ids[:2])
 
 
-def test_notify(database, sink):
+def test_notify(database, sink, bus):
     "Test that each role is told once for each breach"
     cfg = activate('return_management')
     admin = cfg.user
@@ -289,6 +319,14 @@ def test_notify(database, sink):
     for _, text in mails.values():
         assert str(amount) not in text
         assert late[0].party.name not in text
+    # In the client also who has no e-mail
+    notices = {name: (title, body) for name, title, body in bus}
+    assert len(notices) == len(bus)
+    assert set(notices) == {"Anna", "Ben", "Fred", "Administrator"}
+    title, body = notices["Ben"]
+    assert title == subject
+    assert body.splitlines() == mails['anna@example.com'][1].splitlines()
+    assert late[0].due_date.strftime('%d.%m.%Y') in notices["Fred"][1]
 
     # Once
     assert all(
@@ -296,8 +334,9 @@ def test_notify(database, sink):
     assert not Stage.find([
             ('overdue', '=', False), ('notified_at', '!=', None)])
     sink.clear()
+    bus.clear()
     run_cron()
-    assert not sink
+    assert not sink and not bus
 
     # Another breach
     order = late[0]
@@ -332,6 +371,91 @@ def test_notify_inherited(database, sink):
     assert 'tina@example.com' in read(sink)
 
 
+def sell():
+    product = create_product()
+    stock(product, 1)
+    return deliver(create_customer(), (product, 1))
+
+
+def sign(role):
+    revise_policy(roles=[role])
+    return create_return(sell(), state='reviewed')
+
+
+def pick_up():
+    return create_return(sell(), collection='pickup')
+
+
+def refuse():
+    order = create_return(sell(), state='submitted')
+    reject = order.click('reject')
+    reject.form.reason = 'other'
+    reject.form.text = "Worn"
+    reject.execute('reject')
+    return order
+
+
+def inspect():
+    order = create_return(
+        sell(), reason=get_reason('quality'), state='reviewed')
+    receive(order.shipments[0])
+    return order
+
+
+def refund():
+    from trytond.modules.return_refund.tests.tools import (
+        approve, create_accountant, create_payment_journal,
+        create_refund_method, get_refund, pay_by_payment, return_goods)
+
+    journal = create_payment_journal()
+    create_refund_method(payment_journal=journal)
+    sale = sell()
+    pay_by_payment(sale.invoices[0], journal)
+    order = return_goods(sale)
+    approve(get_refund(order), create_accountant())
+    return order
+
+
+@pytest.mark.parametrize('modules, stage, role, make', [
+        (['return_management'], 'final', 'quality', partial(sign, 'quality')),
+        (['return_management'], 'final', 'finance', partial(sign, 'finance')),
+        (['return_management'], 'pickup', 'logistics', pick_up),
+        (['return_management'], 'tell', 'sales', refuse),
+        (['return_quality'], 'inspection', 'quality', inspect),
+        (REFUND, 'refund', 'finance', refund),
+        ], ids=lambda v: v if isinstance(v, str) else '')
+def test_notify_role(database, sink, modules, stage, role, make):
+    "Test that the users of the role that must act are told, no others"
+    cfg = activate(*modules)
+    order = make()
+    order.reload()
+    row, = [s for s in order.stages if not s.ended_at]
+    assert (row.stage, row.role) == (stage, role)
+    User = Model.get('res.user')
+    for group in GROUPS:
+        user = create_user(group, group)
+        user.email = group + '@example.com'
+        user.save()
+    User.write([cfg.user], {'email': None}, cfg.context)
+
+    run_cron()
+    assert not sink
+    pass_days([order])
+    run_cron()
+
+    mails = read(sink)
+    assert set(mails) == {f'group_return_{role}@example.com'}
+    (_, text), = mails.values()
+    row.reload()
+    assert text.splitlines() == ["%s: %s (%s) was due on %s" % (
+            order.number, NAMES[stage], role.title(),
+            row.due_date.strftime('%m/%d/%Y'))]
+    assert row.notified_at
+    sink.clear()
+    run_cron()
+    assert not sink
+
+
 def test_notify_nobody(database, sink):
     "Test that a breach that nobody could be told of is told later"
     activate('return_management')
@@ -359,7 +483,7 @@ def test_notify_nobody(database, sink):
     assert set(read(sink)) == {'admin@example.com'}
 
 
-def test_notify_many(database, sink):
+def test_notify_many(database, sink, bus):
     "Test that a long list does not break the notice"
     activate('return_management')
     ids = make_returns(1)
@@ -381,7 +505,10 @@ def test_notify_many(database, sink):
     transact(database, delay)
     run_cron()
     _, text = read(sink)['admin@example.com']
-    assert len(text.splitlines()) == 500
+    lines = text.splitlines()
+    assert len(lines) == 500
+    (_, _, body), = bus
+    assert body.splitlines() == lines[:10] + ['…']
     assert not Model.get('return.order.stage').find([
             ('overdue', '=', True), ('notified_at', '=', None)])
 
