@@ -86,7 +86,6 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls.__access__.add('line')
         t = cls.__table__()
         cls._sql_constraints += [
             ('quantity_positive', Check(t, t.quantity > 0),
