@@ -8,8 +8,6 @@ from collections import Counter
 from decimal import Decimal
 from functools import partial
 
-import pytest
-
 from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, deliver, stock)
 
@@ -234,7 +232,6 @@ def get_shape(statement):
     return re.sub(r'\?(, \?)+', '?', statement)
 
 
-@pytest.mark.sqlite
 def test_scale(database, record_property):
     "Test the statements and the rules found for many goods"
     activate('return_management')
