@@ -65,9 +65,9 @@ class Order(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         cls.identity_by.states.update({
-                'readonly': True,
                 'invisible': ~Eval('identity_at'),
                 })
+        cls.identity_by.readonly = True
         super().__setup__()
         cls._guarded_fields = cls._guarded_fields | {
             'identity_by', 'identity_at'}
@@ -76,7 +76,8 @@ class Order(metaclass=PoolMeta):
                     'invisible': (
                         Bool(Eval('identity_at'))
                         | Eval('state').in_(['done', 'cancelled'])),
-                    'depends': ['identity_at', 'state'],
+                    'readonly': ~Eval('identity_check'),
+                    'depends': ['identity_at', 'identity_check', 'state'],
                     },
                 })
 
@@ -87,6 +88,8 @@ class Order(metaclass=PoolMeta):
 
     @fields.depends('party', 'applicant', 'contact_mechanism')
     def on_change_applicant(self):
+        applicant = self.applicant or self.party
+        self.contact_address = applicant.address_get() if applicant else None
         self._set_contact_mechanism()
 
     @fields.depends('party', 'applicant', 'contact_mechanism')

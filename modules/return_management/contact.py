@@ -117,7 +117,10 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         return self.kind == 'question' and not self.answered_at
 
     def get_rec_name(self, name):
-        return ' @ '.join([self.party.rec_name, self.order.rec_name])
+        text = self.text.splitlines()[0]
+        if len(text) > 40:
+            text = text[:39] + '…'
+        return ' @ '.join([text, self.order.rec_name])
 
     @classmethod
     def search_rec_name(cls, name, clause):
@@ -265,6 +268,14 @@ class Order(metaclass=PoolMeta):
                     'depends': ['waiting_customer'],
                     },
                 })
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//label[@id="customer_awaited"]', 'states', {
+                    'invisible': ~Eval('waiting_customer'),
+                    }),
+            ]
 
     @classmethod
     def copy(cls, orders, default=None):

@@ -86,6 +86,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        cls.decided_by.readonly = True
         t = cls.__table__()
         cls._sql_constraints += [
             ('quantity_positive', Check(t, t.quantity > 0),

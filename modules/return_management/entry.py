@@ -287,16 +287,10 @@ class EntryStart(ModelView):
 
     query = fields.Char(
         "Search",
-        states={
-            'required': ~Eval('party'),
-            },
         help="The number or reference of the order, the customer's name, "
         "code, e-mail or phone, or a serial number.")
     party = fields.Many2One(
         'party.party', "Customer",
-        states={
-            'required': ~Eval('query'),
-            },
         help="Leave empty to search the orders of all customers.")
 
 
@@ -393,6 +387,14 @@ class EntrySelect(WishMixin, ModelView):
     products = fields.One2Many(
         'return.order.entry.product', None, "Products without Order",
         help="What comes back and no order is known for.")
+
+    @fields.depends('return_all', 'lines')
+    def on_change_return_all(self):
+        if self.return_all:
+            for line in self.lines or []:
+                if line.quantity is None:
+                    line.quantity = line.returnable_quantity
+            self.lines = self.lines
 
     @classmethod
     def __setup__(cls):

@@ -13,7 +13,7 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.currency.fields import Monetary
 from trytond.modules.product import price_digits, round_price
 from trytond.pool import Pool
-from trytond.pyson import Bool, Eval, If
+from trytond.pyson import Bool, Eval, Id, If
 from trytond.tools import grouped_slice
 from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
@@ -105,7 +105,10 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             'readonly': (
                 Bool(Eval('sale_line'))
                 | ~Eval('order_state').in_(
-                    ['draft', 'submitted', 'reviewed'])),
+                    ['draft', 'submitted', 'reviewed'])
+                | ((Eval('order_state') != 'draft')
+                    & ~Id('return_management', 'group_return_finance').in_(
+                        Eval('context', {}).get('groups', [])))),
             },
         help="The price per unit, without tax: that of the sale line.\n"
         "For an unmatched line the goodwill that finance grants per unit.")

@@ -79,6 +79,7 @@ class Order(metaclass=PoolMeta):
 
     @classmethod
     def __setup__(cls):
+        cls.told_by.readonly = True
         cls.told_by.states['invisible'] = cls._states_told['invisible']
         super().__setup__()
         t = cls.__table__()
@@ -111,9 +112,18 @@ class Order(metaclass=PoolMeta):
                     },
                 'tell': {
                     'invisible': ~Eval('to_tell'),
-                    'depends': ['to_tell'],
+                    'readonly': ~Eval('told_channel'),
+                    'depends': ['to_tell', 'told_channel'],
                     },
                 })
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//label[@id="refusal_untold"]', 'states', {
+                    'invisible': ~Eval('to_tell'),
+                    }),
+            ]
 
     @classmethod
     def default_to_tell(cls):

@@ -188,6 +188,8 @@ class Order(
         cls.reference.search_unaccented = False
         cls.tracking_number.search_unaccented = False
         super().__setup__()
+        cls.submitted_by.readonly = True
+        cls.cancelled_by.readonly = True
         t = cls.__table__()
         cls._sql_constraints += [
             ('number_uniq', Unique(t, t.company, t.number),
@@ -364,6 +366,8 @@ class Order(
         return [bool_op,
             ('number', operator, value),
             ('reference', operator, value),
+            ('party.rec_name', operator, value),
+            ('lines.sale_line.sale.number', operator, value),
             ]
 
     @classmethod

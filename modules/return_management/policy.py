@@ -556,6 +556,7 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
         t = cls.__table__()
         cls._sql_indexes.add(Index(t, (t.party, Index.Range())))
         cls.__access__.add('policy')
+        cls.sequence.states = cls._states
 
     @classmethod
     def default_policy_state(cls):

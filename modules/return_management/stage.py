@@ -79,6 +79,9 @@ class Order(metaclass=PoolMeta):
         super().__setup__()
         cls._guarded_fields = cls._guarded_fields | {
             'stages', 'expected_decision_date'}
+        for button, flag in [('review', 'to_review'), ('approve', 'to_sign')]:
+            cls._buttons[button]['readonly'] = ~Eval(flag)
+            cls._buttons[button]['depends'] += [flag]
 
     @classmethod
     def get_due_date(cls, orders, name):

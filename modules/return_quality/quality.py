@@ -86,6 +86,26 @@ class Inspection(metaclass=PoolMeta):
     return_line = fields.Function(
         fields.Many2One('return.order.line', "Return Line"),
         'on_change_with_return_line', searcher='search_return_line')
+    return_order = fields.Function(
+        fields.Many2One(
+            'return.order', "Return",
+            states={
+                'invisible': ~Eval('return_line'),
+                },
+            help="The return whose goods are inspected."),
+        'on_change_with_return_order', searcher='search_return_order')
+    return_product = fields.Function(
+        fields.Many2One(
+            'product.product', "Product",
+            states={
+                'invisible': ~Eval('return_line'),
+                },
+            context={
+                'company': Eval('company', -1),
+                },
+            depends={'company'},
+            help="What is inspected."),
+        'on_change_with_return_product')
     return_reason = fields.Function(
         fields.Many2One(
             'return.reason', "Return Reason",
@@ -157,6 +177,24 @@ class Inspection(metaclass=PoolMeta):
             nested = '.rec_name' if isinstance(clause[2], str) else '.id'
         return [('origin' + nested, *clause[1:3],
                 'return.order.line', *clause[3:])]
+
+    @fields.depends(methods=['on_change_with_return_line'])
+    def on_change_with_return_order(self, name=None):
+        line = self.on_change_with_return_line()
+        return line.order if line else None
+
+    @classmethod
+    def search_return_order(cls, name, clause):
+        nested = clause[0][len(name):]
+        if not nested:
+            nested = '.rec_name' if isinstance(clause[2], str) else '.id'
+        return [('origin.order' + nested, *clause[1:3],
+                'return.order.line', *clause[3:])]
+
+    @fields.depends(methods=['on_change_with_return_line'])
+    def on_change_with_return_product(self, name=None):
+        line = self.on_change_with_return_line()
+        return line.product if line else None
 
     @fields.depends(methods=['on_change_with_return_line'])
     def on_change_with_return_reason(self, name=None):

@@ -127,6 +127,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     def __setup__(cls):
         cls.number.search_unaccented = False
         super().__setup__()
+        cls.approved_by.readonly = True
+        cls.cancelled_by.readonly = True
         t = cls.__table__()
         cls._sql_indexes.update({
                 Index(t, (t.return_order, Index.Range())),
