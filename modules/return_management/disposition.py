@@ -71,7 +71,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         'on_change_with_order', searcher='search_order')
     company = fields.Function(
         fields.Many2One('company.company', "Company"),
-        'on_change_with_company')
+        'on_change_with_company', searcher='search_company')
     product = fields.Function(
         fields.Many2One(
             'product.product', "Product",
@@ -159,6 +159,10 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         return [('line.' + clause[0], *clause[1:])]
 
     search_product = search_order
+
+    @classmethod
+    def search_company(cls, name, clause):
+        return [('line.order.' + clause[0], *clause[1:])]
 
     def get_shipments(self, name):
         return ', '.join(dict.fromkeys(
