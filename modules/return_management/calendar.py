@@ -27,11 +27,19 @@ WEEKDAYS = [
     ]
 
 
-def get_local_date(company, moment):
-    "Return the date of the moment, in UTC, in the company's time zone"
-    zone = (
+def get_zone(company):
+    "Return the time zone of the company"
+    return (
         timezone.get_tzinfo(company.timezone)
         if company.timezone else timezone.UTC)
+
+
+def get_local_date(company, moment, zone=None):
+    """Return the date of the moment, in UTC, in the company's time zone
+
+    zone is that of the company, read once for many moments.
+    """
+    zone = zone or get_zone(company)
     return moment.replace(tzinfo=timezone.UTC).astimezone(zone).date()
 
 

@@ -222,7 +222,7 @@ class Line(metaclass=PoolMeta):
                 }
         return facts
 
-    def _get_policy_pattern(self, rules=None):
+    def _get_policy_pattern(self, rules):
         pattern = {
             'product': self.product.id,
             'product_categories': self.product.get_return_categories(),
@@ -230,7 +230,7 @@ class Line(metaclass=PoolMeta):
             'party': self.order.party.id,
             'channel': self.order.channel,
             }
-        if not rules or rules.by_amount:
+        if rules.by_amount:
             pattern['amount'] = self._get_policy_amount()
         return pattern
 
@@ -250,30 +250,34 @@ class Line(metaclass=PoolMeta):
         self.ordered_on = facts['order']
         self.invoiced_on = facts['invoice']
         self.delivered_on = facts['delivery']
-        found = self._find_rules(rules)
+        pattern = self._get_policy_pattern(rules) if rules else {}
+        found = self._find_rules(rules, pattern)
         holding = [r for r in found if self.is_eligible(r, facts)]
         # What is passed on all the same is goodwill
         self.policy_line, *extending = holding or found[-1:] or [None]
         self.goodwill_line = extending[0] if holding and extending else None
         self.eligible = bool(holding)
-        self.eligibility = self.explain(rules, facts)
+        self.eligibility = self.explain(rules, pattern, facts)
 
-    def _find_rules(self, rules):
+    @classmethod
+    def _find_rules(cls, rules, pattern):
         "Return the statutory and the goodwill rule that match, if any"
-        if not rules:
-            return []
-        return [r for r in rules.find(self._get_policy_pattern(rules)) if r]
+        return [r for r in rules.find(pattern) if r] if rules else []
 
-    def explain(self, rules, facts):
-        "Return what each of the rules says of the facts, and why"
-        found = self._find_rules(rules)
+    def explain(self, rules, pattern, facts):
+        """Return what each of the rules says of the facts, and why
+
+        The rules that match the pattern of the line.
+        """
+        found = self._find_rules(rules, pattern)
         texts = [
             self._explain_rule(r, facts) for r in sorted(
                 found, key=lambda r: not self.is_eligible(r, facts))]
         if not found or not facts['sale']:
             texts = [self._explain_checks(None, facts)]
         elif not any(self.is_eligible(r, facts) for r in found):
-            texts.extend(self._explain_open_rules(rules, found, facts))
+            texts.extend(
+                self._explain_open_rules(rules, pattern, found, facts))
         return '\n'.join(dict.fromkeys(texts))
 
     @classmethod
@@ -398,13 +402,12 @@ class Line(metaclass=PoolMeta):
         if rule.evidence and not facts['evidence']:
             return gettext('return_management.msg_eligibility_evidence')
 
-    def _explain_open_rules(self, rules, found, facts):
+    def _explain_open_rules(self, rules, pattern, found, facts):
         "Yield the texts of what is still possible for other reasons"
         pool = Pool()
         Lang = pool.get('ir.lang')
         Reason = pool.get('return.reason')
         lang = Lang.get()
-        pattern = self._get_policy_pattern(rules)
         for category, _ in CATEGORIES:
             if category == self.reason.category:
                 continue

@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
+from bisect import bisect_right
 from collections import defaultdict
 from decimal import Decimal
 from itertools import chain
@@ -357,23 +358,51 @@ class Policy(GuardedMixin, Workflow, ModelSQL, ModelView):
 
 class Rules:
     "The lines of a policy, kept such that few of them are tried for a match"
-    __slots__ = ('_index', 'by_amount')
+    __slots__ = ('_index', '_named', '_minimums')
     _criteria = ['product', 'product_category', 'party']
 
     def __init__(self, lines):
         self._index = defaultdict(list)
         for rank, line in enumerate(self._sort(lines)):
             self._index[self._get_key(line)].append((rank, line))
-        self.by_amount = any(l.minimum_amount is not None for l in lines)
+        self._named = {
+            name: {self._get_value(l, name) for l in lines} - {None}
+            for name in [*self._criteria, 'reason_category', 'channel']}
+        self._minimums = sorted(
+            l.minimum_amount for l in lines if l.minimum_amount is not None)
+
+    @property
+    def by_amount(self):
+        "Whether the amount decides which lines match"
+        return bool(self._minimums)
+
+    def get_key(self, pattern):
+        """Return what of the pattern decides which lines match
+
+        All that no line names is alike, so are the amounts that reach as many
+        minimum amounts.
+        """
+        pattern = pattern.copy()
+        categories = pattern.pop('product_categories')
+        amount = pattern.pop('amount')
+        return (
+            *(v if v in self._named[n] else None for n, v in pattern.items()),
+            frozenset(categories & self._named['product_category']),
+            bisect_right(self._minimums, amount))
 
     def _sort(self, lines):
         return sorted(lines, key=lambda l: l.specificity())
 
     def _get_key(self, line):
         for name in self._criteria:
-            value = getattr(line, name)
+            value = self._get_value(line, name)
             if value:
-                return name, value.id
+                return name, value
+
+    @staticmethod
+    def _get_value(line, name):
+        value = getattr(line, name)
+        return getattr(value, 'id', value)
 
     def _get_candidates(self, pattern):
         keys = [
@@ -746,12 +775,11 @@ class Line(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
         """
         pool = Pool()
         Currency = pool.get('currency.currency')
-        fee = amount * self.fee_rate
-        if self.fee_amount:
+        fixed = self.fee_amount or Decimal(0)
+        if fixed and currency != company.currency:
             with Transaction().set_context(date=date):
-                fee += Currency.compute(
-                    company.currency, self.fee_amount, currency)
-        return currency.round(min(fee, amount))
+                fixed = Currency.compute(company.currency, fixed, currency)
+        return currency.round(min(amount * self.fee_rate + fixed, amount))
 
     def last_date(self, start, calendar=None):
         """Return the last date to apply when the period counts from start

@@ -2,8 +2,10 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
+from bisect import bisect_right
 from collections import defaultdict, namedtuple
 from decimal import Decimal
+from functools import lru_cache
 
 from dateutil.relativedelta import relativedelta
 from sql.operators import Concat
@@ -16,8 +18,9 @@ from trytond.pyson import Eval
 from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
-from .calendar import get_local_date
+from .calendar import get_local_date, get_zone
 from .exceptions import SimulationError
+from .wish import AUTOMATIC_WISHES
 
 VERDICTS = [
     ('accepted', "Accepted"),
@@ -32,7 +35,7 @@ Row = namedtuple('Row', [
 
 
 class Verdict(namedtuple('Verdict', [
-            'row', 'facts', 'eligible', 'amount', 'refund_before',
+            'row', 'date', 'eligible', 'amount', 'refund_before',
             'refund_after', 'limit'])):
     """What a policy says of a past return line
 
@@ -43,6 +46,19 @@ class Verdict(namedtuple('Verdict', [
     @property
     def changed(self):
         return self.eligible != bool(self.row.eligible)
+
+
+class Rule:
+    "A policy line whose values and last dates are read only once"
+
+    def __init__(self, line):
+        self._line = line
+        self.last_date = lru_cache(maxsize=None)(line.last_date)
+
+    def __getattr__(self, name):
+        value = getattr(self._line, name)
+        setattr(self, name, value)
+        return value
 
 
 class Replay:
@@ -57,10 +73,13 @@ class Replay:
         Calendar = pool.get('return.calendar')
         self.policy = policy
         self.company = company
+        self.currency = company.currency
         self.start_date = start_date
         self.end_date = end_date
         self.calendar = Calendar.get(company)
         self.rules = policy.get_rules()
+        self._keep = lru_cache(maxsize=None)(Rule)
+        self._found = {}
         self.verdicts = list(self._judge())
 
     def get_automatic_before(self):
@@ -74,77 +93,82 @@ class Replay:
         for verdict in self.verdicts:
             orders[verdict.row.order].append(verdict)
         return sum(
-            all(v.limit is not None and not v.row.inspect for v in verdicts)
+            all(
+                v.limit is not None and not v.row.inspect
+                and v.row.wish in AUTOMATIC_WISHES for v in verdicts)
             and sum(v.amount for v in verdicts)
             <= min(v.limit for v in verdicts)
             for verdicts in orders.values())
 
+    def explain(self, verdicts):
+        "Return what the policy says of each of the lines, and why"
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        lines = Line.browse([v.row.id for v in verdicts])
+        return [
+            line.explain(
+                self.rules, self._get_pattern(v.row, v.amount),
+                self._get_facts(v.row, v.date))
+            for line, v in zip(lines, verdicts)]
+
     def _judge(self):
         pool = Pool()
+        Line = pool.get('return.order.line')
         PolicyLine = pool.get('return.policy.line')
+        Product = pool.get('product.product')
+        zone = get_zone(self.company)
         rows = []
         for row in self._get_rows():
-            date = get_local_date(self.company, row.requested_at)
+            date = get_local_date(self.company, row.requested_at, zone)
             if self.start_date <= date <= self.end_date:
                 rows.append((row, date))
-        proved = self._get_proved()
+        self._proved = self._get_proved()
+        self._categories = {
+            p.id: p.get_return_categories()
+            for p in Product.browse(list({r.product for r, _ in rows}))}
         known = {
             r.id: r for r in PolicyLine.browse(list({
                         id_ for r, _ in rows
                         for id_ in [r.policy_line, r.goodwill_line] if id_}))}
         amounts = self._get_amounts(rows)
-        find = self._get_finder({r.product for r, _ in rows})
         for row, date in rows:
             amount = amounts[row.id]
-            facts = self._get_facts(row, date, row.order in proved)
-            rules, limit = find(row, amount, facts)
+            facts = self._get_facts(row, date)
+            rules = [
+                r for r in self._find(row, amount)
+                if Line.is_eligible(r, facts)]
             rules_before = row.eligible and [
                 known[r] for r in [row.policy_line, row.goodwill_line] if r]
             yield Verdict(
                 row=row,
-                facts=facts,
+                date=date,
                 eligible=bool(rules),
                 amount=amount,
                 refund_before=self._get_refund(
                     row, date, amount, rules_before),
                 refund_after=self._get_refund(row, date, amount, rules),
-                limit=limit)
+                limit=Line.get_automatic_limit(rules, facts))
 
-    def _get_finder(self, products):
-        """Return the function that finds the rules that give the right
-
-        And the limit up to which they approve automatically.  Lines that are
-        alike are only looked at once.
-        """
+    def _find(self, row, amount):
+        "Return the rules that match; lines that are alike are tried once"
         pool = Pool()
         Line = pool.get('return.order.line')
-        Product = pool.get('product.product')
-        categories = {
-            p.id: p.get_return_categories()
-            for p in Product.browse(list(products))}
-        matched, judged = {}, {}
+        pattern = self._get_pattern(row, amount)
+        key = self.rules.get_key(pattern)
+        if key not in self._found:
+            self._found[key] = [
+                self._keep(r) for r in Line._find_rules(self.rules, pattern)]
+        return self._found[key]
 
-        def find(row, amount, facts):
-            key = (
-                row.product, row.category, row.party, row.channel,
-                amount if self.rules.by_amount else None)
-            if key not in matched:
-                matched[key] = tuple(
-                    r for r in self.rules.find({
-                            'product': row.product,
-                            'product_categories': categories[row.product],
-                            'reason_category': row.category,
-                            'party': row.party,
-                            'channel': row.channel,
-                            'amount': amount,
-                            }) if r)
-            key = matched[key], tuple(facts.values())
-            if key not in judged:
-                rules = [r for r in key[0] if Line.is_eligible(r, facts)]
-                judged[key] = rules, Line.get_automatic_limit(rules, facts)
-            return judged[key]
-
-        return find
+    def _get_pattern(self, row, amount):
+        return {
+            'product': row.product,
+            'product_categories': self._categories[row.product],
+            'reason_category': row.category,
+            'party': row.party,
+            'channel': row.channel,
+            'amount': amount,
+            }
 
     def _get_rows(self):
         pool = Pool()
@@ -204,27 +228,55 @@ class Replay:
         "Map the id of rows to the untaxed amount of their goods"
         pool = Pool()
         Currency = pool.get('currency.currency')
-        groups = defaultdict(list)
-        for row, date in rows:
-            if row.currency == self.company.currency.id:
-                date = None
-            groups[row.currency, date].append(row)
+        currencies = {
+            c.id: c for c in Currency.browse(list({
+                        r.currency for r, _ in rows}))}
+        convert = self._get_converter(currencies)
         amounts = {}
-        for (currency_id, date), group in groups.items():
-            with Transaction().set_context(date=date):
-                currency, company_currency = Currency.browse(
-                    [currency_id, self.company.currency.id])
-            for row in group:
-                amount = currency.round(
-                    Decimal(str(row.quantity))
-                    * (row.unit_price or Decimal(0)))
-                if date:
-                    amount = Currency.compute(
-                        currency, amount, company_currency)
-                amounts[row.id] = amount
+        for row, date in rows:
+            currency = currencies[row.currency]
+            amount = currency.round(
+                Decimal(str(row.quantity)) * (row.unit_price or Decimal(0)))
+            if row.currency != self.currency.id:
+                amount = convert(currency, amount, date)
+            amounts[row.id] = amount
         return amounts
 
-    def _get_facts(self, row, date, proved):
+    def _get_converter(self, currencies):
+        """Return the function that converts amounts at the rate of a date
+
+        As Currency.compute, but the rates of all dates are read at once.
+        """
+        pool = Pool()
+        Currency = pool.get('currency.currency')
+        Rate = pool.get('currency.currency.rate')
+        cursor = Transaction().connection.cursor()
+        rate = Rate.__table__()
+        cursor.execute(*rate.select(
+                rate.currency, rate.date, rate.rate,
+                where=rate.currency.in_([self.currency.id, *currencies]),
+                order_by=rate.date.asc))
+        dates, rates = defaultdict(list), defaultdict(lambda: [None])
+        for currency, date, value in cursor:
+            dates[currency].append(date)
+            rates[currency].append(value)
+
+        def get_rate(currency, date):
+            return rates[currency.id][
+                bisect_right(dates[currency.id], date)]
+
+        def convert(currency, amount, date):
+            from_rate = get_rate(currency, date)
+            to_rate = get_rate(self.currency, date)
+            if not from_rate or not to_rate:
+                # It tells which rate is missing
+                with Transaction().set_context(date=date):
+                    return Currency.compute(currency, amount, self.currency)
+            return self.currency.round(amount * to_rate / from_rate)
+
+        return convert
+
+    def _get_facts(self, row, date):
         return {
             'sale': bool(row.sale_line),
             'order': row.ordered_on,
@@ -233,7 +285,7 @@ class Replay:
             'requested': date,
             'unopened': row.unopened,
             'complete': row.complete,
-            'evidence': proved,
+            'evidence': row.order in self._proved,
             'calendar': self.calendar,
             }
 
@@ -242,11 +294,11 @@ class Replay:
         if not rules or row.wish in {'replacement', 'repair'}:
             return Decimal(0)
         if row.wish == 'price_reduction':
-            return self.company.currency.round(amount * row.price_reduction)
+            return self.currency.round(amount * row.price_reduction)
         if row.category == 'quality':
             return amount
         return amount - min(
-            r.get_fee(amount, self.company.currency, self.company, date)
+            r.get_fee(amount, self.currency, self.company, date)
             for r in rules)
 
 
@@ -304,6 +356,7 @@ class Simulate(Wizard):
         accepted_before = sum(bool(v.row.eligible) for v in verdicts)
         accepted_after = sum(v.eligible for v in verdicts)
         changed = [v for v in verdicts if v.changed]
+        shown = changed[:self._shown]
         return {
             'policy': self.record.id,
             'currency': self.start.company.currency.id,
@@ -320,25 +373,23 @@ class Simulate(Wizard):
                 (v.refund_after for v in verdicts), Decimal(0)),
             'changed': len(changed),
             'changes': [
-                self._get_change(v, replay) for v in changed[:self._shown]],
+                self._get_change(v, replay, explanation)
+                for v, explanation in zip(shown, replay.explain(shown))],
             }
 
-    def _get_change(self, verdict, replay):
-        pool = Pool()
-        Line = pool.get('return.order.line')
+    def _get_change(self, verdict, replay, explanation):
         row = verdict.row
-        line = Line(row.id)
         return {
             'order': row.order,
             'party': row.party,
             'product': row.product,
-            'requested_on': verdict.facts['requested'],
+            'requested_on': verdict.date,
             'before': 'accepted' if row.eligible else 'refused',
             'after': 'accepted' if verdict.eligible else 'refused',
             'refund_before': verdict.refund_before,
             'refund_after': verdict.refund_after,
-            'currency': replay.company.currency.id,
-            'explanation': line.explain(replay.rules, verdict.facts),
+            'currency': replay.currency.id,
+            'explanation': explanation,
             }
 
 
