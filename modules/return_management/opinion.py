@@ -474,18 +474,8 @@ class Order(metaclass=PoolMeta):
                 })
 
     @classmethod
-    @ModelView.button
-    @Workflow.transition('cancelled')
-    def cancel(cls, orders):
-        super().cancel(orders)
-        cls.write(orders, {'to_tell': False})
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('draft')
-    def draft(cls, orders):
-        super().draft(orders)
-        cls.write(orders, {'to_tell': False})
+    def _reset_values(cls):
+        return {**super()._reset_values(), 'to_tell': False}
 
     @classmethod
     @ModelView.button

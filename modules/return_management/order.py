@@ -568,10 +568,7 @@ class Order(
         for order in orders:
             order._check_undone()
         cls._cancel_shipments(orders)
-        cls.write(orders, {
-                'receipt_state': 'none',
-                'goods_settled': False,
-                })
+        cls.write(orders, cls._reset_values())
 
     @classmethod
     @ModelView.button
@@ -584,10 +581,15 @@ class Order(
         for order in orders:
             order._check_undone()
         Line.reset([l for o in orders for l in o.lines])
-        cls.write(orders, {
-                'receipt_state': 'none',
-                'goods_settled': False,
-                })
+        cls.write(orders, cls._reset_values())
+
+    @classmethod
+    def _reset_values(cls):
+        "Return the values of orders with which nothing goes on"
+        return {
+            'receipt_state': 'none',
+            'goods_settled': False,
+            }
 
     def _check_undone(self):
         "Check that nothing has happened yet that cannot be taken back"

@@ -66,14 +66,23 @@ class Location(metaclass=PoolMeta):
     @property
     def return_area(self):
         "The area for returned goods that the location is in, or None"
+        return self.find_return_area()[0]
+
+    def find_return_area(self):
+        """Return the area for returned goods that the location is in
+
+        And the warehouse that both are in.  Each of them is None where there
+        is none.
+        """
         path = []
-        location = self
-        while location and location.type != 'warehouse':
-            path.append(location)
-            location = location.parent
-        if location:
-            areas = [getattr(location, n) for n in self._return_areas()]
-            return next((l for l in path if l in areas), None)
+        warehouse = self
+        while warehouse and warehouse.type != 'warehouse':
+            path.append(warehouse)
+            warehouse = warehouse.parent
+        areas = set()
+        if warehouse:
+            areas.update(getattr(warehouse, n) for n in self._return_areas())
+        return next((l for l in path if l in areas), None), warehouse
 
     def is_inside(self, location):
         "Test if it is the location or below it"
@@ -268,10 +277,9 @@ class Move(metaclass=PoolMeta):
 
     def _leaves_return_area(self):
         "Test if goods of returns would come to stock or to a customer"
-        area = self.from_location.return_area
+        area, warehouse = self.from_location.find_return_area()
         if not area or self.to_location.is_inside(area):
             return False
-        warehouse = area.warehouse
         if area == warehouse.resale_location:
             # What is there may be sold
             return bool(
