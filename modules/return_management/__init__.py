@@ -5,9 +5,9 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, delivery,
-    disposition, eligibility, entry, explain, ir, line, lot, match, opinion,
-    order, party, policy, policy_print, reason, sale, similar, simulation,
-    stage, stock, wish, work_order)
+    discrepancy, disposition, eligibility, entry, explain, ir, line, lot,
+    match, opinion, order, party, policy, policy_print, reason, sale,
+    similar, simulation, stage, stock, wish, work_order)
 
 __all__ = ['register']
 
@@ -56,6 +56,13 @@ def register():
         stage.Stage,
         ir.Cron,
         disposition.Disposition,
+        discrepancy.Discrepancy,
+        discrepancy.Order,
+        discrepancy.Line,
+        discrepancy.Stage,
+        discrepancy.Contact,
+        discrepancy.ResolveStart,
+        discrepancy.InformStart,
         sale.Sale,
         sale.Line,
         sale.Order,
@@ -91,6 +98,8 @@ def register():
     Pool.register(
         lot.Order,
         lot.Line,
+        discrepancy.Discrepancy_Lot,
+        discrepancy.Move_Lot,
         module='return_management', type_='model',
         depends=['stock_lot'])
     Pool.register(
@@ -109,6 +118,8 @@ def register():
         explain.Explain,
         contact.Ask,
         contact.Answer,
+        discrepancy.Resolve,
+        discrepancy.Inform,
         party.Replace,
         party.Erase,
         module='return_management', type_='wizard')

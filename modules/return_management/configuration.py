@@ -41,6 +41,10 @@ tell_days = limit_field(
     'tell_days', "Tell Customer",
     "The number of working days that sales has to tell the customer that "
     "the return is refused.")
+discrepancy_days = limit_field(
+    'discrepancy_days', "Discrepancy",
+    "The number of working days that sales has to settle in what the goods "
+    "differ from what was announced.")
 
 transit_days = fields.Integer(
     "Transit Days",
@@ -67,20 +71,31 @@ class Configuration(
                 ('sequence_type', '=',
                     Id('return_management', 'sequence_type_return_order')),
                 ]))
+    return_discrepancy_sequence = fields.MultiValue(fields.Many2One(
+            'ir.sequence', "Return Discrepancy Sequence", required=True,
+            domain=[
+                ('company', 'in',
+                    [Eval('context', {}).get('company', -1), None]),
+                ('sequence_type', '=', Id(
+                        'return_management',
+                        'sequence_type_return_discrepancy')),
+                ]))
     initial_review_days = fields.MultiValue(initial_review_days)
     final_review_days = fields.MultiValue(final_review_days)
     pickup_days = fields.MultiValue(pickup_days)
     tell_days = fields.MultiValue(tell_days)
+    discrepancy_days = fields.MultiValue(discrepancy_days)
     transit_days = fields.MultiValue(transit_days)
 
     @classmethod
     def multivalue_model(cls, field):
         pool = Pool()
-        if field == 'return_order_sequence':
+        if field in {
+                'return_order_sequence', 'return_discrepancy_sequence'}:
             return pool.get('return.configuration.sequence')
         elif field in {
                 'initial_review_days', 'final_review_days', 'pickup_days',
-                'tell_days'}:
+                'tell_days', 'discrepancy_days'}:
             return pool.get('return.configuration.limit')
         elif field == 'transit_days':
             return pool.get('return.configuration.delivery')
@@ -90,6 +105,7 @@ class Configuration(
     default_final_review_days = default_limit('final_review_days')
     default_pickup_days = default_limit('pickup_days')
     default_tell_days = default_limit('tell_days')
+    default_discrepancy_days = default_limit('discrepancy_days')
     default_transit_days = default_limit('transit_days')
 
     @classmethod
@@ -97,6 +113,12 @@ class Configuration(
         return (
             cls.multivalue_model('return_order_sequence')
             .default_return_order_sequence())
+
+    @classmethod
+    def default_return_discrepancy_sequence(cls, **pattern):
+        return (
+            cls.multivalue_model('return_discrepancy_sequence')
+            .default_return_discrepancy_sequence())
 
 
 class ConfigurationSequence(CompanyValueMixin, ModelSQL):
@@ -110,6 +132,23 @@ class ConfigurationSequence(CompanyValueMixin, ModelSQL):
             ('sequence_type', '=',
                 Id('return_management', 'sequence_type_return_order')),
             ])
+    return_discrepancy_sequence = fields.Many2One(
+        'ir.sequence', "Return Discrepancy Sequence", required=True,
+        domain=[
+            ('company', 'in', [Eval('company', -1), None]),
+            ('sequence_type', '=',
+                Id('return_management', 'sequence_type_return_discrepancy')),
+            ])
+
+    @classmethod
+    def default_return_discrepancy_sequence(cls):
+        pool = Pool()
+        ModelData = pool.get('ir.model.data')
+        try:
+            return ModelData.get_id(
+                'return_management', 'sequence_return_discrepancy')
+        except KeyError:
+            return None
 
     @classmethod
     def default_return_order_sequence(cls):
@@ -130,6 +169,7 @@ class ConfigurationLimit(CompanyValueMixin, ModelSQL):
     final_review_days = final_review_days
     pickup_days = pickup_days
     tell_days = tell_days
+    discrepancy_days = discrepancy_days
 
     @classmethod
     def default_initial_review_days(cls):
@@ -146,6 +186,10 @@ class ConfigurationLimit(CompanyValueMixin, ModelSQL):
     @classmethod
     def default_tell_days(cls):
         return 1
+
+    @classmethod
+    def default_discrepancy_days(cls):
+        return 3
 
 
 class ConfigurationDelivery(CompanyValueMixin, ModelSQL):

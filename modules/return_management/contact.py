@@ -37,6 +37,8 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
     "Return Contact"
     __name__ = 'return.order.contact'
 
+    # What goes out by e-mail
+    _sent_kinds = {'question'}
     _message_create = 'return_management.msg_contact_create'
     _message_modify = 'return_management.msg_contact_modify'
     _states_question = {
@@ -164,7 +166,7 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
                         'return_management.msg_contact_state',
                         order=order.rec_name))
             contact = order._get_contact(kind, text, channel)
-            if kind == 'question' and channel == 'email':
+            if kind in cls._sent_kinds and channel == 'email':
                 contact.to = order._get_email()
             contacts.append(contact)
         cls.save(contacts)

@@ -73,6 +73,10 @@ class DispositionError(ValidationError):
     pass
 
 
+class DiscrepancyError(ValidationError):
+    pass
+
+
 class CancelError(AccessError):
     pass
 

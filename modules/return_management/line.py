@@ -715,7 +715,8 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             if d.accepted and d.action == 'customer'
             and d.state != 'cancelled')
         quantity = min(
-            self.approved_quantity or 0, self.open_quantity - given_back)
+            self.approved_quantity or 0,
+            self.open_quantity - given_back - self._get_disputed_quantity())
         timing = self._get_refund_timing()
         if self.expects_goods and timing == 'receipt':
             quantity = min(
@@ -725,6 +726,10 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             quantity = min(
                 quantity, self._get_accepted_quantity() - given_back)
         return max(0, self.unit.round(quantity))
+
+    def _get_disputed_quantity(self):
+        "Return the quantity that did not come as announced"
+        return 0
 
     def _is_settled(self):
         "Test if nothing is to come nor to be decided"

@@ -97,6 +97,7 @@ class Replace(metaclass=PoolMeta):
             ('return.order', 'party'),
             ('return.order', 'applicant'),
             ('return.order', 'carrier_party'),
+            ('return.discrepancy', 'carrier_party'),
             ('return.order.contact', 'party'),
             ('return.policy.line', 'party'),
             ]

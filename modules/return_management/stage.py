@@ -652,6 +652,10 @@ class Stage(ModelSQL, ModelView):
         language = user.language.code if user.language else None
         with Transaction().set_context(language=language):
             title, lines = cls._get_notification(cls.browse(stages))
+        cls._send_notice(user, title, lines)
+
+    @classmethod
+    def _send_notice(cls, user, title, lines):
         # The bus of the database takes 8,000 bytes at most
         body = lines[:10] + ['…'] * (len(lines) > 10)
         notify(title, '\n'.join(body), user=user.id)
