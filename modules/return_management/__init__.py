@@ -93,6 +93,7 @@ def register():
         module='return_management', type_='model')
     Pool.register(
         stock.Move_Continental,
+        discrepancy.Move_Continental,
         module='return_management', type_='model',
         depends=['account_stock_continental'])
     Pool.register(

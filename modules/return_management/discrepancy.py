@@ -9,6 +9,7 @@ from sql import Null
 from trytond.i18n import gettext
 from trytond.model import Check, Index, ModelSQL, ModelView, fields
 from trytond.model.exceptions import AccessError
+from trytond.modules.account.exceptions import PeriodNotFoundError
 from trytond.modules.company.model import employee_field
 from trytond.modules.currency.fields import Monetary
 from trytond.pool import Pool, PoolMeta
@@ -757,6 +758,51 @@ class Move_Lot(metaclass=PoolMeta):
                         lot=move.lot.rec_name,
                         sale=sale_line.sale.rec_name,
                         order=move.return_order.rec_name))
+
+
+class Move_Continental(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    @classmethod
+    def check_return_receipt(cls, moves):
+        super().check_return_receipt(moves)
+        dates = defaultdict(set)
+        for move in moves:
+            dates[move.company].add(
+                move.effective_date
+                or getattr(move.shipment, 'effective_date', None))
+        for company, company_dates in dates.items():
+            cls._check_return_period(company, company_dates)
+
+    @classmethod
+    def _check_return_period(cls, company, dates):
+        "Check that receipts on the dates are entered in the books"
+        pool = Pool()
+        Date = pool.get('ir.date')
+        FiscalYear = pool.get('account.fiscalyear')
+        Lang = pool.get('ir.lang')
+        Period = pool.get('account.period')
+        with Transaction().set_context(company=company.id):
+            today = Date.today()
+        if not FiscalYear.search([
+                    ('company', '=', company.id),
+                    ('account_stock_method', '!=', None),
+                    ], limit=1):
+            return
+        for date in {d or today for d in dates}:
+            try:
+                period = Period.find(company, date=date, test_state=False)
+                if not period.fiscalyear.account_stock_method:
+                    continue
+                if period.state != 'open':
+                    # The entry is made today
+                    date = today
+                    Period.find(company, date=today)
+            except PeriodNotFoundError as exception:
+                raise ReceiptError(gettext(
+                        'return_management.msg_move_period',
+                        date=Lang.get().strftime(date),
+                        company=company.rec_name)) from exception
 
 
 class Discrepancy_Lot(metaclass=PoolMeta):
