@@ -4,10 +4,10 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, delivery,
-    discrepancy, disposition, eligibility, entry, explain, ir, line, lot,
-    match, opinion, order, party, policy, policy_print, reason, sale,
-    similar, simulation, stage, stock, wish, work_order)
+    applicant, calendar, check, configuration, contact, delivery, discrepancy,
+    disposition, eligibility, entry, evaluate, explain, ir, line, lot, match,
+    opinion, order, party, policy, policy_print, reason, sale, similar,
+    simulation, stage, stock, supply, wish, work_order)
 
 __all__ = ['register']
 
@@ -80,6 +80,14 @@ def register():
         wish.Disposition,
         wish.Sale,
         wish.SaleLine,
+        evaluate.Configuration,
+        evaluate.ConfigurationLimit,
+        evaluate.Stage,
+        evaluate.Order,
+        evaluate.Line,
+        evaluate.Disposition,
+        evaluate.EvaluateStart,
+        evaluate.EvaluateStartRow,
         party.Party,
         similar.Order,
         match.Order,
@@ -97,6 +105,11 @@ def register():
         module='return_management', type_='model',
         depends=['account_stock_continental'])
     Pool.register(
+        supply.PurchaseRequest,
+        supply.Product,
+        module='return_management', type_='model',
+        depends=['stock_supply'])
+    Pool.register(
         lot.Order,
         lot.Line,
         discrepancy.Discrepancy_Lot,
@@ -113,6 +126,7 @@ def register():
         entry.Entry,
         match.Match,
         line.CloseShort,
+        evaluate.Evaluate,
         opinion.Reject,
         eligibility.Reject,
         simulation.Simulate,

@@ -63,6 +63,24 @@ class Location(metaclass=PoolMeta):
         "Return the names of the fields with the areas for returned goods"
         return ['return_location', 'quarantine_location', 'resale_location']
 
+    @classmethod
+    def get_return_areas(cls, warehouses):
+        """Map the id of the areas for returned goods to their warehouse's
+
+        An area inside another one is left out.
+        """
+        areas = {}
+        for warehouse in warehouses:
+            if warehouse.type != 'warehouse':
+                continue
+            w_areas = {getattr(warehouse, n) for n in cls._return_areas()}
+            for area in filter(None, w_areas):
+                if not any(
+                        area != other and area.is_inside(other)
+                        for other in filter(None, w_areas)):
+                    areas[area.id] = warehouse.id
+        return areas
+
     @property
     def return_area(self):
         "The area for returned goods that the location is in, or None"
@@ -251,7 +269,7 @@ class Move(metaclass=PoolMeta):
         pool = Pool()
         Disposition = pool.get('return.disposition')
         Uom = pool.get('product.uom')
-        quantities = defaultdict(float)
+        quantities, picked = defaultdict(float), defaultdict(float)
         for move in moves:
             disposition = move.return_disposition
             if move._leaves_return_area() and (
@@ -263,14 +281,46 @@ class Move(metaclass=PoolMeta):
                         move=move.rec_name,
                         area=move.from_location.return_area.rec_name,
                         location=move.to_location.rec_name))
-            if disposition and move.origin == disposition:
-                quantities[disposition.id] += Uom.compute_qty(
+            if disposition and move.state != 'done':
+                if move.origin == disposition:
+                    moved = quantities
+                elif move._leaves_return_area():
+                    moved = picked
+                else:
+                    continue
+                moved[disposition.id] += Uom.compute_qty(
                     move.unit, move.quantity, disposition.unit)
+        cls._check_picked(picked)
         for disposition in Disposition.browse(list(quantities)):
             if disposition.unit.round(
                     quantities[disposition.id]
                     + disposition._get_moved_quantity()
                     - disposition.quantity) > 0:
+                raise AreaError(gettext(
+                        'return_management.msg_move_disposition_quantity',
+                        disposition=disposition.rec_name))
+
+    @classmethod
+    def _check_picked(cls, quantities):
+        "Check that no more is taken from the areas than is decided"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Uom = pool.get('product.uom')
+        dispositions = Disposition.browse(list(quantities))
+        outgoing = {
+            m.id: d for d in dispositions for m in d.moves}
+        totals = defaultdict(float, quantities)
+        for move in cls.search([
+                    ('origin.id', 'in', list(outgoing), 'stock.move'),
+                    ('state', '=', 'done'),
+                    ]):
+            if move._leaves_return_area():
+                disposition = outgoing[move.origin.id]
+                totals[disposition.id] += Uom.compute_qty(
+                    move.unit, move.quantity, disposition.unit)
+        for disposition in dispositions:
+            if disposition.unit.round(
+                    totals[disposition.id] - disposition.quantity) > 0:
                 raise AreaError(gettext(
                         'return_management.msg_move_disposition_quantity',
                         disposition=disposition.rec_name))

@@ -88,6 +88,15 @@ class Line(ControlledMixin, metaclass=PoolMeta):
         return self.unit.round(
             self.received_quantity - inspected - max(0, without - free))
 
+    def _get_inspecting_quantity(self):
+        return super()._get_inspecting_quantity() + sum(
+            i.inspected_quantity for i in self.quality_inspections_pending())
+
+    def _get_draft_dispositions(self):
+        return [
+            d for d in super()._get_draft_dispositions()
+            if not d.inspection or d.inspection.state != 'pending']
+
     def quality_control_pattern(self, operation):
         pattern = super().quality_control_pattern(operation)
         pattern['company'] = self.order.company.id

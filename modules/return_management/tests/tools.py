@@ -242,7 +242,7 @@ def stock(product, quantity, cost_price=None):
         to_location=get_warehouse().storage_location,
         unit_price=product.cost_price if cost_price is None else cost_price,
         currency=get_company().currency)
-    move.click('do')
+    confirm(move, 'do')
 
 
 def deliver(customer, *lines, post=True, date=None, **values):
