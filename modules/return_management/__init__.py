@@ -7,7 +7,7 @@ from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
     disposition, eligibility, entry, evaluate, explain, ir, line, lot, match,
     opinion, order, party, policy, policy_print, reason, sale, similar,
-    simulation, stage, stock, supply, wish, work_order)
+    simulation, slip, stage, stock, supply, wish, work_order)
 
 __all__ = ['register']
 
@@ -50,6 +50,7 @@ def register():
         contact.Contact,
         contact.Order,
         work_order.Order,
+        slip.Order,
         contact.AskStart,
         contact.AnswerStart,
         stage.Order,
@@ -144,6 +145,7 @@ def register():
         depends=['stock_lot'])
     Pool.register(
         work_order.WorkOrder,
+        slip.Slip,
         policy_print.PolicyReport,
         policy_print.SaleReport,
         module='return_management', type_='report')

@@ -99,3 +99,7 @@ class PolicyFeeError(ValidationError):
 
 class SimulationError(UserError):
     pass
+
+
+class SlipError(UserError):
+    pass
