@@ -5,9 +5,9 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
-    disposition, eligibility, entry, evaluate, explain, ir, line, lot, match,
-    opinion, order, party, policy, policy_print, reason, sale, similar,
-    simulation, slip, stage, stock, supply, wish, work_order)
+    disposition, eligibility, entry, evaluate, explain, handover, ir, line,
+    lot, match, opinion, order, party, pickup, policy, policy_print, reason,
+    sale, similar, simulation, slip, stage, stock, supply, wish, work_order)
 
 __all__ = ['register']
 
@@ -55,6 +55,9 @@ def register():
         contact.AnswerStart,
         stage.Order,
         stage.Stage,
+        handover.Handover,
+        handover.Order,
+        pickup.Order,
         ir.Cron,
         disposition.Disposition,
         discrepancy.Discrepancy,

@@ -103,3 +103,11 @@ class SimulationError(UserError):
 
 class SlipError(UserError):
     pass
+
+
+class PickupError(ValidationError):
+    pass
+
+
+class HandoverError(ValidationError):
+    pass

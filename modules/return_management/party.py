@@ -99,6 +99,7 @@ class Replace(metaclass=PoolMeta):
             ('return.order', 'carrier_party'),
             ('return.discrepancy', 'carrier_party'),
             ('return.order.contact', 'party'),
+            ('return.handover', 'giver_party'),
             ('return.policy.line', 'party'),
             ]
 

@@ -1,0 +1,153 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+
+from trytond.i18n import gettext
+from trytond.model import Index, fields
+from trytond.model.exceptions import AccessError
+from trytond.modules.company.model import employee_field
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.report import Report
+from trytond.transaction import Transaction, without_check_access
+
+from .calendar import get_local_date
+from .exceptions import PickupError
+
+
+class Order(metaclass=PoolMeta):
+    __name__ = 'return.order'
+
+    _states_pickup = {
+        'invisible': Eval('collection') != 'pickup',
+        'readonly': ~Eval('state').in_(['submitted', 'reviewed', 'approved']),
+        }
+
+    pickup_from = fields.DateTime(
+        "Pick-up from", states=_states_pickup,
+        help="The beginning of the time agreed with the customer.\n"
+        "Every change is kept as a contact.")
+    pickup_to = fields.DateTime(
+        "Pick-up to", states=_states_pickup,
+        help="The end of the time agreed with the customer.")
+    pickup_address = fields.Many2One(
+        'party.address', "Pick-up Address", states=_states_pickup,
+        domain=['OR',
+            ('party', '=', Eval('party', -1)),
+            ('party', '=', Eval('applicant', -1)),
+            ],
+        help="Where the goods are picked up.\n"
+        "Leave empty to use the contact address.")
+    pickup_note = fields.Text(
+        "Pick-up Note", states=_states_pickup,
+        help="Whom to ask for, where to ring, what to bring.")
+    pickup_agreed_by = employee_field("Pick-up Agreed by")
+    pickup_agreed_at = fields.DateTime(
+        "Pick-up Agreed at", readonly=True,
+        help="When the time was agreed last.")
+    expected_arrival = fields.Date(
+        "Expected Arrival",
+        help="The day on which the goods are expected to come in.")
+
+    @classmethod
+    def __setup__(cls):
+        cls.pickup_agreed_by.readonly = True
+        super().__setup__()
+        for name in ['pickup_agreed_by', 'pickup_agreed_at']:
+            getattr(cls, name).states['invisible'] = (
+                Eval('collection') != 'pickup')
+        t = cls.__table__()
+        open_ = t.state.in_(['submitted', 'reviewed', 'approved'])
+        cls._sql_indexes.update({
+                Index(t, (t.pickup_from, Index.Range()), where=open_),
+                Index(t, (t.pickup_to, Index.Range()), where=open_),
+                Index(t, (t.expected_arrival, Index.Range()), where=open_),
+                })
+        cls._guarded_fields = cls._guarded_fields | {
+            'pickup_agreed_by', 'pickup_agreed_at'}
+
+    @classmethod
+    def copy(cls, orders, default=None):
+        default = default.copy() if default is not None else {}
+        for name in [
+                'pickup_from', 'pickup_to', 'pickup_agreed_by',
+                'pickup_agreed_at', 'expected_arrival']:
+            default.setdefault(name)
+        return super().copy(orders, default=default)
+
+    @classmethod
+    def create(cls, vlist):
+        if Transaction().check_access and any(
+                v.get('pickup_from') or v.get('pickup_to') for v in vlist):
+            raise AccessError(gettext('return_management.msg_pickup_create'))
+        return super().create(vlist)
+
+    @classmethod
+    def write(cls, *args):
+        check_access = Transaction().check_access
+        agreed = set()
+        for orders, values in zip(args[::2], args[1::2]):
+            if {'pickup_from', 'pickup_to'} & set(values):
+                agreed.update(orders)
+        super().write(*args)
+        if agreed and check_access:
+            cls._agree_pickup(cls.browse(sorted(agreed)))
+
+    @classmethod
+    def _agree_pickup(cls, orders):
+        "Check the time of the pick-up and keep who agreed it"
+        pool = Pool()
+        Contact = pool.get('return.order.contact')
+        now = dt.datetime.now().replace(microsecond=0)
+        contacts = []
+        for order in orders:
+            order.check_pickup(now)
+            contacts.append(
+                order._get_contact('note', order._get_pickup(), order.channel))
+        with without_check_access():
+            Contact.save(contacts)
+            cls.write(orders, {
+                    'pickup_agreed_by': contacts[0].employee.id,
+                    'pickup_agreed_at': now,
+                    })
+
+    def check_pickup(self, now):
+        "Check that the goods can be picked up at the time agreed"
+        if (self.collection != 'pickup'
+                or self.state not in {'submitted', 'reviewed', 'approved'}
+                or self.picked_up):
+            raise PickupError(gettext(
+                    'return_management.msg_pickup_state',
+                    order=self.rec_name))
+        if not self.pickup_from and not self.pickup_to:
+            return
+        if (not self.pickup_from or not self.pickup_to
+                or self.pickup_from > self.pickup_to
+                or get_local_date(self.company, self.pickup_from)
+                < get_local_date(self.company, now)):
+            raise PickupError(gettext(
+                    'return_management.msg_pickup_window',
+                    order=self.rec_name))
+
+    def _get_pickup(self):
+        "Return the words that tell when the goods are picked up"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        if not self.pickup_from:
+            return gettext('return_management.msg_pickup_cancelled')
+        times = [
+            Report.format_datetime(
+                value, format=Lang.get().date + ' %H:%M',
+                timezone=self.company.timezone)
+            for value in [self.pickup_from, self.pickup_to]]
+        return gettext(
+            'return_management.msg_pickup_agreed',
+            start=times[0], end=times[1])
+
+    def _get_work_stages(self):
+        stages = super()._get_work_stages()
+        if self.picked_up and ('pickup', 'logistics') in stages:
+            stages.remove(('pickup', 'logistics'))
+            stages.add(('goods', None))
+        return stages
