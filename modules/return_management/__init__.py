@@ -118,6 +118,8 @@ def register():
         lot.Line,
         discrepancy.Discrepancy_Lot,
         discrepancy.Move_Lot,
+        lot.Disposition,
+        lot.Move,
         module='return_management', type_='model',
         depends=['stock_lot'])
     Pool.register(

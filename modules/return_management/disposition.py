@@ -393,7 +393,8 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         shipments = defaultdict(list)
         for grouped in groups.values():
             shipment = grouped[0]._get_shipment()
-            shipment.moves = [d._get_move(shipment) for d in grouped]
+            shipment.moves = [
+                m for d in grouped for m in d._get_moves(shipment)]
             shipments[shipment.__name__].append(shipment)
         for name, m_shipments in shipments.items():
             Shipment = pool.get(name)
@@ -461,6 +462,9 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         shipment.on_change_warehouse()
         shipment.warehouse_storage = self.line._get_area()
         return shipment
+
+    def _get_moves(self, shipment):
+        return [self._get_move(shipment)]
 
     def _get_move(self, shipment):
         pool = Pool()

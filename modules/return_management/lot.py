@@ -1,8 +1,16 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
-from trytond.model import fields
+from collections import defaultdict
+
+from sql import Null
+
+from trytond.i18n import gettext
+from trytond.model import Index, fields
 from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+
+from .exceptions import AreaError, DispositionError
 
 
 class Order(metaclass=PoolMeta):
@@ -61,3 +69,167 @@ class Line(metaclass=PoolMeta):
             ('moves.lot' + nested, operator, value, *extra),
             ('sale_line.moves.lot' + nested, operator, value, *extra),
             ]
+
+    received_lots = fields.Function(fields.Many2Many(
+            'stock.lot', None, None, "Received Lots",
+            help="The lots and serial numbers that came back."),
+        'get_received_lots')
+
+    def get_received_lots(self, name):
+        return [l.id for l in self._get_received_by_lot() if l]
+
+    def _get_received_by_lot(self):
+        """Map the lots that came in to their quantity, first come first
+
+        In the unit of the line; None stands for goods without lot.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        quantities = defaultdict(float)
+        for move in sorted(self.moves, key=int):
+            if move.state == 'done':
+                quantities[move.lot] += Uom.compute_qty(
+                    move.unit, move.quantity, self.unit, round=False)
+        return quantities
+
+    def _allot_lots(self):
+        """Map the id of dispositions to the quantities of the lots they take
+
+        What has moved or names its lot comes first, what has not takes the
+        first free ones.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        free = self._get_received_by_lot()
+        allotted = defaultdict(list)
+
+        def take(disposition, lot, quantity):
+            free[lot] -= quantity
+            allotted[disposition.id].append((lot, self.unit.round(quantity)))
+
+        waiting = []
+        for disposition in sorted(self.dispositions, key=int):
+            moves = [m for m in disposition.moves if m.state != 'cancelled']
+            if disposition.state == 'cancelled':
+                continue
+            elif moves:
+                for move in moves:
+                    take(disposition, move.lot, Uom.compute_qty(
+                            move.unit, move.quantity, self.unit, round=False))
+            elif disposition.lot:
+                take(disposition, disposition.lot, disposition.quantity)
+            elif disposition.state == 'decided':
+                waiting.append(disposition)
+        for disposition in waiting:
+            rest = disposition.quantity
+            for lot, quantity in list(free.items()):
+                quantity = min(self.unit.round(quantity), rest)
+                if quantity > 0:
+                    take(disposition, lot, quantity)
+                    rest = self.unit.round(rest - quantity)
+        return allotted
+
+
+class Disposition(metaclass=PoolMeta):
+    __name__ = 'return.disposition'
+
+    lot = fields.Many2One(
+        'stock.lot', "Lot", ondelete='RESTRICT',
+        domain=[
+            ('id', 'in', Eval('received_lots', [])),
+            ],
+        states={
+            'readonly': Eval('state') != 'draft',
+            'invisible': ~Eval('received_lots', []),
+            },
+        help="The lot or serial number that is decided about.\n"
+        "It is needed when only a part of several lots is decided about.")
+    received_lots = fields.Function(
+        fields.Many2Many('stock.lot', None, None, "Received Lots"),
+        'on_change_with_received_lots')
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._decided_fields = cls._decided_fields | {'lot'}
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.lot, Index.Range()), where=t.lot != Null))
+
+    @fields.depends('line', '_parent_line.received_lots')
+    def on_change_with_received_lots(self, name=None):
+        return self.line.received_lots if self.line else []
+
+    @classmethod
+    def validate_fields(cls, dispositions, field_names):
+        super().validate_fields(dispositions, field_names)
+        if field_names & {'line', 'quantity', 'lot', 'state'}:
+            cls.check_lot(dispositions)
+
+    @classmethod
+    def check_lot(cls, dispositions):
+        "Check that no more of a lot is decided about than came in"
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        for line in Line.browse(list({
+                        d.line.id for d in dispositions
+                        if d.lot and d.state != 'cancelled'})):
+            free = line._get_received_by_lot()
+            for disposition in line.dispositions:
+                lot = disposition.lot
+                if not lot or disposition.state == 'cancelled':
+                    continue
+                free[lot] -= disposition.quantity
+                if line.unit.round(free[lot]) < 0:
+                    raise DispositionError(gettext(
+                            'return_management.msg_disposition_lot_quantity',
+                            lot=lot.rec_name,
+                            line=line.rec_name))
+
+    def _check_decide(self):
+        super()._check_decide()
+        if self.lot:
+            return
+        line = self.line
+        free = line._get_received_by_lot()
+        for id_, lots in line._allot_lots().items():
+            if id_ != self.id:
+                for lot, quantity in lots:
+                    free[lot] -= quantity
+        free = {l: line.unit.round(q) for l, q in free.items()}
+        free = {l: q for l, q in free.items() if q > 0}
+        if len(free) > 1 and line.unit.round(
+                sum(free.values()) - self.quantity) > 0:
+            raise DispositionError(gettext(
+                    'return_management.msg_disposition_lot_required',
+                    disposition=self.rec_name,
+                    lots=', '.join(l.rec_name for l in free if l)))
+
+    def _get_moves(self, shipment):
+        moves = []
+        for lot, quantity in self.line._allot_lots()[self.id]:
+            move = self._get_move(shipment)
+            move.lot = lot
+            move.quantity = quantity
+            moves.append(move)
+        return moves
+
+
+class Move(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    @classmethod
+    def check_return_disposition(cls, moves):
+        super().check_return_disposition(moves)
+        for move in moves:
+            disposition = move.return_disposition
+            if not disposition:
+                continue
+            lots = (
+                [disposition.lot] if disposition.lot
+                else list(disposition.line._get_received_by_lot()))
+            if move.lot not in lots:
+                raise AreaError(gettext(
+                        'return_management.msg_move_lot',
+                        move=move.rec_name,
+                        disposition=disposition.rec_name))
