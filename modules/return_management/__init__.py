@@ -5,9 +5,10 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
-    disposition, eligibility, entry, evaluate, explain, handover, ir, line,
-    lot, match, opinion, order, party, pickup, policy, policy_print, reason,
-    sale, similar, simulation, slip, stage, stock, supply, wish, work_order)
+    disposition, eligibility, entry, evaluate, explain, handover, ir, kit,
+    line, lot, match, opinion, order, party, pickup, policy, policy_print,
+    reason, sale, similar, simulation, slip, stage, stock, supply, wish,
+    work_order)
 
 __all__ = ['register']
 
@@ -113,6 +114,9 @@ def register():
         supply.Product,
         module='return_management', type_='model',
         depends=['stock_supply'])
+        kit.Line,
+        module='return_management', type_='model',
+        depends=['product_kit'])
     Pool.register(
         lot.Order,
         lot.Line,
