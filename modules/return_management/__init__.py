@@ -114,6 +114,7 @@ def register():
         supply.Product,
         module='return_management', type_='model',
         depends=['stock_supply'])
+    Pool.register(
         kit.Line,
         module='return_management', type_='model',
         depends=['product_kit'])
