@@ -6,9 +6,9 @@ from trytond.pool import Pool
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
     disposition, eligibility, entry, evaluate, explain, handover, ir, kit,
-    line, lot, match, opinion, order, party, pickup, policy, policy_print,
-    reason, sale, similar, simulation, slip, stage, stock, supply, wish,
-    work_order)
+    line, lot, match, opinion, order, parcel, party, pickup, policy,
+    policy_print, reason, sale, similar, simulation, slip, stage, stock,
+    supply, wish, work_order)
 
 __all__ = ['register']
 
@@ -74,6 +74,14 @@ def register():
         stock.Location,
         stock.Move,
         stock.ShipmentOutReturn,
+        parcel.Parcel,
+        parcel.ParcelOrder,
+        parcel.Configuration,
+        parcel.ConfigurationSequence,
+        parcel.Order,
+        parcel.Line,
+        parcel.Move,
+        parcel.IdentifyStart,
         delivery.ShipmentOut,
         delivery.DeliverStart,
         reason.Order,
@@ -138,6 +146,7 @@ def register():
         match.Match,
         line.CloseShort,
         evaluate.Evaluate,
+        parcel.Identify,
         opinion.Reject,
         eligibility.Reject,
         simulation.Simulate,

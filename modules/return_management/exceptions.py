@@ -69,6 +69,10 @@ class ReceiptError(UserError):
     pass
 
 
+class ParcelError(UserError):
+    pass
+
+
 class DispositionError(ValidationError):
     pass
 

@@ -100,6 +100,7 @@ class Replace(metaclass=PoolMeta):
             ('return.discrepancy', 'carrier_party'),
             ('return.order.contact', 'party'),
             ('return.handover', 'giver_party'),
+            ('return.parcel', 'carrier_party'),
             ('return.policy.line', 'party'),
             ]
 
