@@ -5,8 +5,8 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
-    disposition, eligibility, entry, evaluate, explain, handover, ir, kit,
-    line, lot, match, opinion, order, parcel, party, pickup, policy,
+    disposition, dock, eligibility, entry, evaluate, explain, handover, ir,
+    kit, line, lot, match, opinion, order, parcel, party, pickup, policy,
     policy_print, reason, sale, similar, simulation, slip, stage, stock,
     supply, wish, work_order)
 
@@ -82,6 +82,13 @@ def register():
         parcel.Line,
         parcel.Move,
         parcel.IdentifyStart,
+        dock.DockScan,
+        dock.DockChoose,
+        dock.DockChooseOrder,
+        dock.DockCount,
+        dock.DockLine,
+        dock.DockExtra,
+        dock.DockArrive,
         delivery.ShipmentOut,
         delivery.DeliverStart,
         reason.Order,
@@ -147,6 +154,7 @@ def register():
         line.CloseShort,
         evaluate.Evaluate,
         parcel.Identify,
+        dock.Dock,
         opinion.Reject,
         eligibility.Reject,
         simulation.Simulate,

@@ -1,0 +1,601 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from collections import defaultdict
+
+from trytond.i18n import gettext
+from trytond.model import ModelView, fields
+from trytond.pool import Pool
+from trytond.pyson import Bool, Eval
+from trytond.tools import escape_wildcard
+from trytond.transaction import Transaction, check_access
+from trytond.wizard import Button, StateTransition, StateView, Wizard
+
+from .exceptions import ParcelError
+from .parcel import ParcelMixin, get_areas
+
+LIMIT_FOUND = 20
+PARCEL_FIELDS = [
+    'carrier_party', 'tracking_number', 'carrier_weight', 'weight',
+    'condition', 'sender', 'note']
+
+
+class Dock(Wizard):
+    "Receive Returns"
+    __name__ = 'return.dock'
+    start_state = 'scan'
+
+    scan = StateView(
+        'return.dock.scan', 'return_management.dock_scan_view_form', [
+            Button("Close", 'end', 'tryton-cancel'),
+            Button("Unannounced", 'arrive', 'tryton-question'),
+            Button("Find", 'find', 'tryton-search', default=True),
+            ])
+    find = StateTransition()
+    choose = StateView(
+        'return.dock.choose', 'return_management.dock_choose_view_form', [
+            Button("Back", 'scan', 'tryton-back'),
+            Button("Unannounced", 'arrive', 'tryton-question'),
+            Button("Go On", 'chosen', 'tryton-forward', default=True),
+            ])
+    chosen = StateTransition()
+    count = StateView(
+        'return.dock.count', 'return_management.dock_count_view_form', [
+            Button("Back", 'scan', 'tryton-back'),
+            Button("All as Announced", 'fill', 'tryton-ok'),
+            Button("Receive", 'receive', 'tryton-forward', default=True),
+            ])
+    fill = StateTransition()
+    receive = StateTransition()
+    arrive = StateView(
+        'return.dock.arrive', 'return_management.dock_arrive_view_form', [
+            Button("Back", 'scan', 'tryton-back'),
+            Button("Record", 'record_parcel', 'tryton-ok', default=True),
+            ])
+    record_parcel = StateTransition()
+
+    @property
+    def company_id(self):
+        return Transaction().context.get('company', -1)
+
+    def default_scan(self, fields):
+        message = getattr(self.scan, 'message', None)
+        self._forget()
+        return {'message': message}
+
+    def _forget(self):
+        pool = Pool()
+        for state in ['scan', 'choose', 'count', 'arrive']:
+            Model = pool.get(self.states[state].model_name)
+            setattr(self, state, Model())
+
+    def transition_find(self):
+        pool = Pool()
+        DockOrder = pool.get('return.dock.choose.order')
+        code = (self.scan.code or '').strip()
+        if not code:
+            raise ParcelError(gettext('return_management.msg_dock_code'))
+        # A wizard runs without the rules of the user
+        with check_access():
+            parcel, orders, complete = self._find(code)
+            self.choose.parcel = parcel
+            if parcel and parcel.state == 'received':
+                self.choose.parcel = None
+                self.choose.message = gettext(
+                    'return_management.msg_dock_counted',
+                    parcel=parcel.rec_name)
+            elif (len(orders) == 1 and complete) or (parcel and orders):
+                self.count.orders = orders
+                return self._get_next(orders)
+            elif not orders:
+                self.choose.message = gettext(
+                    'return_management.msg_dock_nothing', code=code)
+            else:
+                self.choose.message = gettext(
+                    'return_management.msg_dock_several', code=code)
+            self.choose.orders = [
+                DockOrder(
+                    chosen=False, order=o, party=o.party,
+                    order_state=o.state)
+                for o in orders]
+        return 'choose'
+
+    def _get_next(self, orders):
+        "Goods are counted when one of the orders waits for them"
+        if any(l.goods_asked for o in orders for l in o.lines):
+            return 'count'
+        self.arrive.orders = orders
+        return 'arrive'
+
+    def _find(self, code):
+        "Return the parcel, the open returns and whether they are all"
+        pool = Pool()
+        Order = pool.get('return.order')
+        Parcel = pool.get('return.parcel')
+        exact = escape_wildcard(code)
+        parcels = Parcel.search([
+                ('company', '=', self.company_id),
+                ('state', '!=', 'cancelled'),
+                ['OR',
+                    ('number', 'ilike', exact),
+                    ('tracking_number', 'ilike', exact),
+                    ],
+                ], limit=2)
+        if len(parcels) == 1:
+            parcel, = parcels
+            orders = [
+                o for o in parcel.orders
+                if o.state in {
+                    'draft', 'submitted', 'reviewed', 'approved'}]
+            return parcel, orders, True
+        open_ = [
+            ('company', '=', self.company_id),
+            ('state', 'in', ['draft', 'submitted', 'reviewed', 'approved']),
+            ]
+        orders = Order.search([
+                open_,
+                ['OR',
+                    ('number', 'ilike', exact),
+                    ('tracking_number', 'ilike', exact),
+                    ('reference', 'ilike', exact),
+                    ],
+                ], limit=LIMIT_FOUND + 1)
+        sale_lines = self._find_sale_lines(exact)
+        if sale_lines:
+            orders += Order.search([
+                    open_,
+                    ('lines.sale_line', 'in', sale_lines),
+                    ], limit=LIMIT_FOUND + 1)
+        if not orders:
+            orders = self._find_loosely(code, open_)
+        orders = list(dict.fromkeys(orders))
+        return None, orders[:LIMIT_FOUND], len(orders) <= LIMIT_FOUND
+
+    def _find_sale_lines(self, exact):
+        "Return the ids of the sale lines that the code stands for"
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        sales = Sale.search([
+                ('company', '=', self.company_id),
+                ['OR',
+                    ('number', 'ilike', exact),
+                    ('reference', 'ilike', exact),
+                    ],
+                ], limit=LIMIT_FOUND)
+        return [l.id for s in sales for l in s.lines]
+
+    def _find_loosely(self, code, open_):
+        "Return the returns of products or customers with the name"
+        pool = Pool()
+        Order = pool.get('return.order')
+        Party = pool.get('party.party')
+        Product = pool.get('product.product')
+        pattern = '%' + escape_wildcard(code) + '%'
+        products = Product.search(['OR',
+                ('rec_name', 'ilike', pattern),
+                ('identifiers.code', '=', code),
+                ], limit=LIMIT_FOUND)
+        parties = Party.search(
+            [('rec_name', 'ilike', pattern)], limit=LIMIT_FOUND)
+        return Order.search([
+                open_,
+                ('receipt_state', '!=', 'received'),
+                ['OR',
+                    ('lines.product', 'in', [p.id for p in products]),
+                    ('party', 'in', [p.id for p in parties]),
+                    ],
+                ], limit=LIMIT_FOUND + 1)
+
+    def default_choose(self, fields):
+        return {
+            'message': getattr(self.choose, 'message', None),
+            'orders': [{
+                    'chosen': False,
+                    'order': o.order.id,
+                    'party': o.party.id,
+                    'order_state': o.order_state,
+                    } for o in getattr(self.choose, 'orders', None) or []],
+            }
+
+    def transition_chosen(self):
+        chosen = [o.order for o in self.choose.orders or [] if o.chosen]
+        chosen += list(self.choose.others or [])
+        if not chosen:
+            raise ParcelError(gettext('return_management.msg_dock_order'))
+        orders = self._check_orders(chosen)
+        self.count.orders = orders
+        return self._get_next(orders)
+
+    def _check_orders(self, orders):
+        "Return those of the orders that the user may receive"
+        pool = Pool()
+        Order = pool.get('return.order')
+        with check_access():
+            return Order.search([
+                    ('id', 'in', [o.id for o in orders]),
+                    ('company', '=', self.company_id),
+                    ('state', 'in', [
+                            'draft', 'submitted', 'reviewed', 'approved']),
+                    ])
+
+    def _get_parcel(self, orders):
+        "Return the parcel that is expected"
+        parcel = getattr(self.choose, 'parcel', None)
+        if parcel:
+            return parcel
+        parcels = {
+            p for o in orders for p in o.parcels
+            if p.state in {'announced', 'identified'}}
+        if len(parcels) == 1:
+            return parcels.pop()
+
+    def _get_parcel_defaults(self, orders):
+        pool = Pool()
+        Location = pool.get('stock.location')
+        parcel = self._get_parcel(orders)
+        warehouse = Location(Location.get_default_warehouse())
+        if parcel:
+            warehouse = parcel.warehouse
+        elif orders:
+            warehouse = orders[0].warehouse or warehouse
+        defaults = {
+            'company': self.company_id,
+            'warehouse': warehouse.id,
+            'areas': get_areas(warehouse),
+            'orders': [o.id for o in orders],
+            'parcel': parcel.id if parcel else None,
+            }
+        source = parcel or (orders[0] if len(orders) == 1 else None)
+        for name in PARCEL_FIELDS:
+            value = getattr(source, name, None)
+            defaults[name] = getattr(value, 'id', value)
+        if parcel and parcel.location:
+            defaults['location'] = parcel.location.id
+        elif warehouse.return_location:
+            defaults['location'] = warehouse.return_location.id
+        return defaults
+
+    def default_count(self, fields):
+        orders = self.count.orders
+        entered = {
+            r.line: r for r in getattr(self.count, 'lines', None) or []}
+        defaults = self._get_parcel_defaults(orders)
+        for name in [*PARCEL_FIELDS, 'location']:
+            if value := getattr(self.count, name, None):
+                defaults[name] = getattr(value, 'id', value)
+        defaults['lines'] = [
+            self._get_row(l, entered.get(l)) for o in orders for l in o.lines
+            if l.goods_asked and l.missing_quantity > 0]
+        return defaults
+
+    def _get_row(self, line, entered=None):
+        return {
+            'line': line.id,
+            'order': line.order.id,
+            'product': line.product.id,
+            'unit': line.unit.id,
+            'announced_quantity': line.quantity,
+            'missing_quantity': line.missing_quantity,
+            'quantity': entered.quantity if entered else None,
+            'damaged_quantity': (
+                entered.damaged_quantity if entered else None),
+            }
+
+    def transition_fill(self):
+        for row in self.count.lines or []:
+            if row.quantity is None:
+                row.quantity = row.missing_quantity
+        self.count.lines = list(self.count.lines or [])
+        return 'count'
+
+    def default_arrive(self, fields):
+        orders = getattr(self.arrive, 'orders', None) or []
+        return self._get_parcel_defaults(orders)
+
+    def transition_record_parcel(self):
+        pool = Pool()
+        Order = pool.get('return.order')
+        orders = self._check_orders(self.arrive.orders or [])
+        parcel = self._save_parcel(self.arrive, orders, 'identified')
+        if not orders:
+            if self.arrive.party:
+                order = parcel._get_unannounced_order(self.arrive.party)
+                order.save()
+                parcel.orders = [order]
+            else:
+                parcel.state = 'unidentified'
+            parcel.save()
+        Order._queue_process(orders)
+        message = gettext(
+            'return_management.msg_dock_arrived',
+            parcel=parcel.rec_name, location=parcel.location.rec_name)
+        self._forget()
+        self.scan.message = message
+        return 'scan'
+
+    def _save_parcel(self, data, orders, state):
+        pool = Pool()
+        Parcel = pool.get('return.parcel')
+        with check_access():
+            parcels = Parcel.search([
+                    ('id', '=', data.parcel.id if data.parcel else -1),
+                    ('company', '=', self.company_id),
+                    ('state', 'in', [
+                            'announced', 'unidentified', 'identified']),
+                    ])
+        parcel = parcels[0] if parcels else Parcel(
+            company=self.company_id, orders=[])
+        for name in [*PARCEL_FIELDS, 'warehouse', 'location']:
+            setattr(parcel, name, getattr(data, name, None))
+        parcel.orders = list(dict.fromkeys([*parcel.orders, *orders]))
+        parcel.state = state
+        parcel.arrive()
+        parcel.save()
+        return parcel
+
+    def transition_receive(self):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        Order = pool.get('return.order')
+        Shipment = pool.get('stock.shipment.out.return')
+        data = self.count
+        orders = self._check_orders(data.orders)
+        Order.lock(sorted(orders, key=int))
+        lines = {l.id: l for o in orders for l in o.lines}
+        rows = [
+            r for r in data.lines or []
+            if r.line.id in lines and r.quantity]
+        if not rows and not data.extras and data.condition != 'empty':
+            raise ParcelError(gettext('return_management.msg_dock_count'))
+        counted = {}
+        for row in rows:
+            line = lines[row.line.id]
+            damaged = row.damaged_quantity or 0
+            if not 0 <= damaged <= row.quantity:
+                raise ParcelError(gettext(
+                        'return_management.msg_dock_damaged',
+                        line=line.rec_name))
+            good = min(
+                line.unit.round(row.quantity - damaged),
+                line.missing_quantity)
+            counted[line] = self._get_lots(row, line, good)
+        counted = {l: q for l, q in counted.items() if q}
+        waiting = all(
+            any(l.goods_asked for l in o.lines) for o in orders)
+        parcel = self._save_parcel(
+            data, orders, 'received' if waiting else 'identified')
+        # What the warehouse had cancelled comes nevertheless
+        Line.write(list(counted), {'cancelled_quantity': 0})
+        Order._create_return_shipments(Order.browse(orders))
+        shipments = self._set_receipts(
+            {Line(l.id): q for l, q in counted.items()}, parcel)
+        Shipment.receive(shipments)
+        Shipment.done([s for s in shipments if s.state == 'received'])
+        message = self._get_message(parcel, counted, rows)
+        self._open_discrepancies(parcel, orders, rows)
+        Order._queue_process(orders)
+        self._forget()
+        self.scan.message = message
+        return 'scan'
+
+    def _get_lots(self, row, line, quantity):
+        "Return the values of the receipts of the good quantity"
+        return [{'quantity': quantity}] if quantity > 0 else []
+
+    def _set_receipts(self, counted, parcel):
+        "Let the draft shipments hold what was counted, and return them"
+        pool = Pool()
+        Move = pool.get('stock.move')
+        Shipment = pool.get('stock.shipment.out.return')
+        to_save, shipments = [], {}
+        for line, values in counted.items():
+            drafts = [
+                m for m in line.moves
+                if m.state == 'draft' and isinstance(m.shipment, Shipment)]
+            shipment = drafts[0].shipment
+            kept = shipments.setdefault(shipment, set())
+            for i, value in enumerate(values):
+                if i < len(drafts):
+                    move = drafts[i]
+                    kept.add(move.id)
+                else:
+                    move = line._get_move(0)
+                    move.shipment = shipment
+                move.unit = line.unit
+                move.return_parcel = parcel
+                for name, v in value.items():
+                    setattr(move, name, v)
+                to_save.append(move)
+        # The rest is asked for again by process
+        Move.delete([
+                m for s, kept in shipments.items() for m in s.incoming_moves
+                if m.state == 'draft' and m.id not in kept
+                and m.is_return_receipt])
+        Move.save(to_save)
+        return Shipment.browse(list(shipments))
+
+    def _get_message(self, parcel, counted, rows):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+
+        def format_(line, quantity):
+            return lang.format_number_symbol(
+                quantity, line.unit, digits=line.unit.digits)
+        messages = [gettext(
+                'return_management.msg_dock_received',
+                parcel=parcel.rec_name)]
+        received = defaultdict(float)
+        for line, values in counted.items():
+            received[line.id] = sum(v['quantity'] for v in values)
+            messages.append(gettext(
+                    'return_management.msg_dock_put',
+                    quantity=format_(line, received[line.id]),
+                    product=line.product.rec_name,
+                    location=line._get_area().rec_name))
+        for row in rows:
+            disputed = row.line.unit.round(
+                row.quantity - received[row.line.id])
+            if disputed > 0:
+                messages.append(gettext(
+                        'return_management.msg_dock_disputed',
+                        quantity=format_(row.line, disputed),
+                        product=row.line.product.rec_name,
+                        location=parcel.location.rec_name))
+        return '\n'.join(messages)
+
+    def _open_discrepancies(self, parcel, orders, rows):
+        pool = Pool()
+        try:
+            Discrepancy = pool.get('return.discrepancy')
+        except KeyError:
+            return
+        Discrepancy.save(self._get_discrepancies(parcel, orders, rows))
+
+    def _get_discrepancies(self, parcel, orders, rows):
+        "Return what differs from what was announced"
+        return []
+
+
+class DockScan(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.scan'
+
+    message = fields.Text(
+        "Message", readonly=True,
+        states={
+            'invisible': ~Eval('message'),
+            })
+    code = fields.Char(
+        "Scan or Type",
+        help="The number of the return or the parcel, the tracking number, "
+        "the number or reference of the order, a serial number, a product "
+        "or a customer.")
+
+
+class DockChoose(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.choose'
+
+    message = fields.Text("Message", readonly=True)
+    parcel = fields.Many2One('return.parcel', "Parcel", readonly=True)
+    orders = fields.One2Many(
+        'return.dock.choose.order', None, "Return Orders",
+        help="Check the returns whose goods are in the parcel.")
+    others = fields.Many2Many(
+        'return.order', None, None, "Other Return Orders",
+        domain=[
+            ('state', 'in', ['draft', 'submitted', 'reviewed', 'approved']),
+            ],
+        help="Returns whose goods are in the parcel too.")
+
+
+class DockChooseOrder(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.choose.order'
+
+    chosen = fields.Boolean("In the Parcel")
+    order = fields.Many2One('return.order', "Order", readonly=True)
+    party = fields.Many2One('party.party', "Customer", readonly=True)
+    order_state = fields.Char("State", readonly=True)
+
+
+class DockParcelMixin(ParcelMixin):
+    "The parcel that came"
+    __slots__ = ()
+
+    company = fields.Many2One('company.company', "Company", readonly=True)
+    warehouse = fields.Many2One('stock.location', "Warehouse", readonly=True)
+    areas = fields.Many2Many('stock.location', None, None, "Areas")
+    orders = fields.Many2Many(
+        'return.order', None, None, "Return Orders", readonly=True)
+    parcel = fields.Many2One(
+        'return.parcel', "Parcel",
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            ('state', 'in', ['announced', 'unidentified', 'identified']),
+            ],
+        help="Leave empty when nobody announced the parcel.")
+    location = fields.Many2One(
+        'stock.location', "Location", required=True,
+        domain=[
+            ('type', '=', 'storage'),
+            ('parent', 'child_of', Eval('areas', [])),
+            ],
+        help="The shelf where the parcel and what is in dispute lie, "
+        "in an area for returned goods.")
+
+
+class DockCount(DockParcelMixin, ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.count'
+
+    lines = fields.One2Many(
+        'return.dock.line', None, "Announced",
+        help="Count what is in the parcel.")
+    extras = fields.One2Many(
+        'return.dock.extra', None, "Not Announced",
+        help="What else is in the parcel.")
+
+
+class DockLine(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.line'
+
+    line = fields.Many2One('return.order.line', "Line", readonly=True)
+    order = fields.Many2One('return.order', "Order", readonly=True)
+    product = fields.Many2One('product.product', "Product", readonly=True)
+    unit = fields.Many2One('product.uom', "Unit", readonly=True)
+    announced_quantity = fields.Float(
+        "Announced", digits='unit', readonly=True)
+    missing_quantity = fields.Float(
+        "Missing", digits='unit', readonly=True,
+        help="Announced, neither received nor closed.")
+    quantity = fields.Float(
+        "Counted", digits='unit',
+        domain=['OR', ('quantity', '=', None), ('quantity', '>=', 0)],
+        help="All that is in this parcel, the damaged included.\n"
+        "Leave empty when there is none.")
+    damaged_quantity = fields.Float(
+        "Damaged", digits='unit',
+        domain=['OR',
+            ('damaged_quantity', '=', None),
+            ('damaged_quantity', '>=', 0),
+            ],
+        help="How many of the counted are damaged: they are not received "
+        "into stock.")
+
+
+class DockExtra(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.extra'
+
+    product = fields.Many2One('product.product', "Product", required=True)
+    unit = fields.Function(
+        fields.Many2One('product.uom', "Unit"), 'on_change_with_unit')
+    quantity = fields.Float(
+        "Quantity", digits='unit', required=True,
+        domain=[('quantity', '>', 0)],
+        help="What came, in the unit of the product.")
+    description = fields.Char("Description", help="What was found.")
+
+    @fields.depends('product')
+    def on_change_with_unit(self, name=None):
+        return self.product.default_uom if self.product else None
+
+
+class DockArrive(DockParcelMixin, ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.arrive'
+
+    party = fields.Many2One(
+        'party.party', "Customer",
+        states={
+            'invisible': Bool(Eval('orders', [0])),
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who sent the goods: a draft return is made.\n"
+        "Leave empty when it is not known.")
