@@ -471,8 +471,7 @@ class Line(metaclass=PoolMeta):
     __name__ = 'return.order.line'
 
     def _is_awaited(self):
-        awaited = getattr(super(), '_is_awaited', None)
-        return bool(awaited and awaited()) or any(
+        return super()._is_awaited() or any(
             p.state in {'announced', 'identified'}
             for p in self.order.parcels)
 
