@@ -8,7 +8,7 @@ from . import (
     disposition, dock, eligibility, entry, evaluate, explain, handover, ir,
     kit, line, lot, match, opinion, order, parcel, party, pickup, policy,
     policy_print, reason, sale, similar, simulation, slip, stage, stock,
-    supply, wish, work_order)
+    supply, wish, work_order, write_off)
 
 __all__ = ['register']
 
@@ -19,6 +19,8 @@ def register():
         configuration.ConfigurationSequence,
         configuration.ConfigurationLimit,
         configuration.ConfigurationDelivery,
+        write_off.Configuration,
+        write_off.ConfigurationWriteOff,
         calendar.Calendar,
         calendar.Day,
         reason.Reason,
@@ -89,6 +91,12 @@ def register():
         dock.DockLine,
         dock.DockExtra,
         dock.DockArrive,
+        write_off.Cause,
+        write_off.CauseAccount,
+        write_off.WriteOff,
+        write_off.Disposition,
+        write_off.Order,
+        write_off.Move,
         delivery.ShipmentOut,
         delivery.DeliverStart,
         reason.Order,
@@ -122,6 +130,7 @@ def register():
     Pool.register(
         stock.Move_Continental,
         discrepancy.Move_Continental,
+        write_off.Move_Continental,
         module='return_management', type_='model',
         depends=['account_stock_continental'])
     Pool.register(

@@ -81,6 +81,10 @@ class DiscrepancyError(ValidationError):
     pass
 
 
+class WriteOffError(UserError):
+    pass
+
+
 class CancelError(AccessError):
     pass
 
