@@ -7,8 +7,8 @@ from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
     disposition, dock, eligibility, entry, evaluate, explain, handover, ir,
     kit, line, lot, match, opinion, order, parcel, party, pickup, policy,
-    policy_print, reason, sale, similar, simulation, slip, stage, stock,
-    supply, wish, work_order, write_off)
+    policy_print, reason, resale, resale_sale, sale, similar, simulation, slip,
+    stage, stock, supply, wish, work_order, write_off)
 
 __all__ = ['register']
 
@@ -116,6 +116,16 @@ def register():
         evaluate.Disposition,
         evaluate.EvaluateStart,
         evaluate.EvaluateStartRow,
+        resale.Configuration,
+        resale.ConfigurationSequence,
+        resale.Disclosure,
+        resale.Price,
+        resale.Resale,
+        resale.Disposition,
+        resale_sale.Sale,
+        resale_sale.Line,
+        resale_sale.Move,
+        resale_sale.Margin,
         party.Party,
         similar.Order,
         match.Order,
@@ -184,4 +194,6 @@ def register():
         slip.Slip,
         policy_print.PolicyReport,
         policy_print.SaleReport,
+        resale.Label,
+        resale_sale.DeliveryNote,
         module='return_management', type_='report')

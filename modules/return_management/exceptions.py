@@ -82,6 +82,7 @@ class DiscrepancyError(ValidationError):
 
 
 class WriteOffError(UserError):
+class ResaleError(ValidationError):
     pass
 
 

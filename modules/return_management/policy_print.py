@@ -51,18 +51,22 @@ class PolicyReport(CompanyReport):
             Policy.fields_get(['state'])['state']['selection'])[policy.state]
 
 
-class SaleReport(metaclass=PoolMeta):
-    __name__ = 'sale.sale'
+class AppendReportMixin:
+    """Append paragraphs to each record of a printed document
+
+    Whatever its template is.
+    """
+    __slots__ = ()
 
     @classmethod
     def render(cls, report, report_context):
         records = report_context['records']
         if report.template_extension != 'odt' or not records:
             return super().render(report, report_context)
-        paragraphs = cls._get_policy_paragraphs(records)
+        paragraphs = cls._get_appended(records)
         if not any(paragraphs):
             return super().render(report, report_context)
-        # One by one, so that the policy follows the sale
+        # One by one, so that the paragraphs follow their record
         documents = []
         for record, texts in zip(records, paragraphs):
             with Transaction().set_context(Transaction().context):
@@ -75,36 +79,9 @@ class SaleReport(metaclass=PoolMeta):
         return cls._join_documents(documents)
 
     @classmethod
-    def _get_policy_paragraphs(cls, records):
-        """Return for each sale the paragraphs of its policies
-
-        Each has a level, none for the text itself, and is in the language of
-        the customer.
-        """
-        pool = Pool()
-        Sale = pool.get('sale.sale')
-        sales = Sale.browse(list(map(int, records)))
-        policies = Sale.get_return_policies(sales)
-        paragraphs = []
-        for sale in sales:
-            lang = sale.party.lang
-            with Transaction().set_context(
-                    language=lang.code if lang else None), \
-                    without_check_access():
-                paragraphs.append([
-                        p for policy in policies[sale]
-                        for p in cls._get_paragraphs(policy)])
-        return paragraphs
-
-    @classmethod
-    def _get_paragraphs(cls, policy):
-        policy = policy.__class__(policy.id)
-        yield 2, gettext(
-            'return_management.msg_policy_print', policy=policy.name)
-        for label, text in policy.get_text():
-            yield 3, label
-            for line in text.splitlines():
-                yield None, line
+    def _get_appended(cls, records):
+        "Return for each record its paragraphs: the level, or None, and text"
+        raise NotImplementedError
 
     @classmethod
     def _append_paragraphs(cls, document, paragraphs):
@@ -175,3 +152,39 @@ class SaleReport(metaclass=PoolMeta):
     @staticmethod
     def _to_bytes(element):
         return etree.tostring(element, encoding='UTF-8', xml_declaration=True)
+
+
+class SaleReport(AppendReportMixin, metaclass=PoolMeta):
+    __name__ = 'sale.sale'
+
+    @classmethod
+    def _get_appended(cls, records):
+        """Return for each sale the paragraphs of its policies
+
+        Each has a level, none for the text itself, and is in the language of
+        the customer.
+        """
+        pool = Pool()
+        Sale = pool.get('sale.sale')
+        sales = Sale.browse(list(map(int, records)))
+        policies = Sale.get_return_policies(sales)
+        paragraphs = []
+        for sale in sales:
+            lang = sale.party.lang
+            with Transaction().set_context(
+                    language=lang.code if lang else None), \
+                    without_check_access():
+                paragraphs.append([
+                        p for policy in policies[sale]
+                        for p in cls._get_paragraphs(policy)])
+        return paragraphs
+
+    @classmethod
+    def _get_paragraphs(cls, policy):
+        policy = policy.__class__(policy.id)
+        yield 2, gettext(
+            'return_management.msg_policy_print', policy=policy.name)
+        for label, text in policy.get_text():
+            yield 3, label
+            for line in text.splitlines():
+                yield None, line
