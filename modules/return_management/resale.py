@@ -127,6 +127,10 @@ class Price(sequence_ordered(), MatchMixin, ModelSQL, ModelView):
         help="Leave empty for all grades.")
     category = fields.Many2One(
         'product.category', "Category", ondelete='CASCADE',
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
         help="Applies also to the categories below; "
         "leave empty for all products.")
     percentage = fields.Numeric(

@@ -210,7 +210,8 @@ class Line(metaclass=PoolMeta):
             return self.sale.warehouse.resale_location
 
     @fields.depends(
-        'resale', 'product', 'sale', '_parent_sale.party',
+        'resale', 'product', 'unit', 'sale', '_parent_sale.party',
+        '_parent_resale.product', '_parent_resale.unit',
         methods=['on_change_product', '_get_resale_description'])
     def on_change_resale(self):
         if self.resale:
@@ -219,14 +220,17 @@ class Line(metaclass=PoolMeta):
             self.on_change_product()
             self.description = self._get_resale_description()
 
-    @fields.depends('resale', 'sale', '_parent_sale.party')
+    @fields.depends(
+        'resale', 'sale', '_parent_sale.party', '_parent_resale.id')
     def _get_resale_description(self):
         party = self.sale.party if self.sale else None
         lang = party.lang if party else None
         return self.resale.get_sale_description(lang.code if lang else None)
 
-    @fields.depends('resale', 'unit', 'sale', '_parent_sale.currency',
-        '_parent_sale.sale_date')
+    @fields.depends(
+        'resale', 'unit', 'sale', '_parent_resale.unit_price',
+        '_parent_resale.unit', '_parent_resale.currency',
+        '_parent_sale.currency', '_parent_sale.sale_date')
     def compute_unit_price(self):
         pool = Pool()
         Currency = pool.get('currency.currency')
