@@ -82,6 +82,9 @@ class DiscrepancyError(ValidationError):
 
 
 class WriteOffError(UserError):
+    pass
+
+
 class ResaleError(ValidationError):
     pass
 
