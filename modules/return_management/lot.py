@@ -230,6 +230,6 @@ class Move(metaclass=PoolMeta):
                 else list(disposition.line._get_received_by_lot()))
             if move.lot not in lots:
                 raise AreaError(gettext(
-                        'return_management.msg_move_lot',
+                        'return_management.msg_move_disposition_lot',
                         move=move.rec_name,
                         disposition=disposition.rec_name))
