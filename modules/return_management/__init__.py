@@ -6,7 +6,7 @@ from trytond.pool import Pool
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
     disposition, dock, eligibility, entry, evaluate, explain, handover, ir,
-    kit, line, lot, match, opinion, order, parcel, party, pickup, policy,
+    kit, line, loss, lot, match, opinion, order, parcel, party, pickup, policy,
     policy_print, reason, resale, resale_sale, sale, similar, simulation, slip,
     stage, stock, supply, wish, work_order, write_off)
 
@@ -96,6 +96,9 @@ def register():
         write_off.WriteOff,
         write_off.Disposition,
         write_off.Order,
+        loss.Loss,
+        loss.Line,
+        loss.Order,
         write_off.Move,
         delivery.ShipmentOut,
         delivery.DeliverStart,

@@ -81,6 +81,10 @@ class DiscrepancyError(ValidationError):
     pass
 
 
+class LossError(UserError):
+    pass
+
+
 class WriteOffError(UserError):
     pass
 
