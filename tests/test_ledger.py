@@ -7,15 +7,16 @@ own code computes what is compared.
 """
 from decimal import Decimal
 
-from proteus import Model
+from proteus import Model, config
 
 from trytond.modules.return_management.tests.tools import (
-    activate, create_customer, create_product, create_return, deliver,
-    get_reason, receive, send, stock)
+    activate, create_customer, create_product, create_return, create_user,
+    deliver, do_internal, get_reason, get_warehouse, receive, send, stock)
 from trytond.modules.return_refund.tests.tools import (
     accept, approve, create_accountant, create_payment_journal,
     create_refund_method, execute_payment, get_refund, pay_by_payment,
     set_accounts)
+from trytond.tests.tools import set_user
 
 # What came from customers, less what went back to them, per return line
 KEPT = """
@@ -175,3 +176,121 @@ def test_figures(database):
     for name, (balance, unreconciled) in receivable.items():
         assert balance == unreconciled, name
     assert {n: a for n, (a,) in query(database, PAID).items()} == paid
+
+
+# What all done moves leave at each type of location, per product; the areas
+# of a warehouse apart from its stock
+PLACES = """
+SELECT move.product, place.type, place.area, SUM(move.quantity)
+FROM (
+    SELECT id, product, to_location AS location, internal_quantity AS quantity
+    FROM stock_move WHERE state = 'done'
+    UNION ALL
+    SELECT id, product, from_location, -internal_quantity
+    FROM stock_move WHERE state = 'done') AS move
+JOIN (
+    SELECT location.id, location.type, COUNT(warehouse.id) AS area
+    FROM stock_location AS location
+    LEFT JOIN stock_location AS warehouse ON location.id IN (
+        warehouse.return_location, warehouse.quarantine_location,
+        warehouse.resale_location)
+    GROUP BY location.id, location.type) AS place
+    ON place.id = move.location
+GROUP BY move.product, place.type, place.area
+"""
+
+
+def read_places(database):
+    "Map products to the quantity of each type of place"
+    from trytond.transaction import Transaction
+    places = {}
+    with Transaction().start(database, 0, readonly=True) as transaction:
+        cursor = transaction.connection.cursor()
+        cursor.execute(PLACES)
+        for product, type_, area, quantity in cursor.fetchall():
+            places.setdefault(product, {})[
+                'area' if area else type_] = quantity
+    return places
+
+
+def test_goods(database):
+    "Test that no step of a return makes goods or lets any vanish"
+    activate('return_management')
+    Disposition = Model.get('return.disposition')
+    Internal = Model.get('stock.shipment.internal')
+    Location = Model.get('stock.location')
+    Out = Model.get('stock.shipment.out')
+    WriteOff = Model.get('return.write_off')
+    products = [create_product("One"), create_product("Two")]
+    for product in products:
+        stock(product, 20)
+    customer = create_customer()
+    sale = deliver(customer, *[(p, 8) for p in products])
+    lost, = Location.find([('type', '=', 'lost_found')], limit=1)
+    warehouse = get_warehouse()
+    warehouse.waste_locations.append(lost)
+    warehouse.save()
+
+    def check(**expected):
+        "Compare what lies where, the same for both products"
+        places = read_places(database)
+        for product in products:
+            found = {n: q for n, q in places[product.id].items() if q}
+            assert sum(found.values()) == 0
+            # Bought, and in the books somewhere
+            assert -found.pop('supplier') == 20
+            assert found == {n: q for n, q in expected.items() if q}
+
+    def decide(action, quantity):
+        for line in order.lines:
+            disposition = Disposition(action=action)
+            disposition.line = line
+            disposition.action = action
+            disposition.quantity = quantity
+            disposition.click('decide')
+
+    def post():
+        for shipment in Internal.find([('state', '=', 'waiting')]):
+            do_internal(shipment)
+        for shipment in Out.find([('state', '=', 'waiting')]):
+            send(shipment)
+
+    check(storage=12, customer=8)
+    order = create_return(sale, (0, 6), (1, 6))
+    order.reload()
+    check(storage=12, customer=8)
+    shipment, = order.shipments
+    receive(shipment)
+    check(storage=12, customer=2, area=6)
+    order.reload()
+    for action, places in [
+            ('restock', {'storage': 14, 'customer': 2, 'area': 4}),
+            # In another area
+            ('resale', {'storage': 14, 'customer': 2, 'area': 4}),
+            ('customer', {'storage': 14, 'customer': 3, 'area': 3})]:
+        before = read_places(database)
+        decide(action, {'restock': 2}.get(action, 1))
+        assert read_places(database) == before
+        post()
+        check(**places)
+
+    write_off = WriteOff()
+    write_off.cause, = Model.get('return.write_off.cause').find(
+        [('name', '=', "Missing")])
+    for line in order.lines:
+        disposition = write_off.dispositions.new()
+        disposition.line = line
+        disposition.action = 'write_off'
+        disposition.quantity = 2
+    write_off.click('request')
+    admin = config.get_config().user
+    set_user(create_user("Accountant", 'group_return_finance'))
+    WriteOff(write_off.id).click('approve')
+    set_user(admin)
+    check(storage=14, customer=3, area=3)
+    post()
+    check(storage=14, customer=3, area=1, lost_found=2)
+    order.reload()
+    assert order.state == 'done'
+    write_off.reload()
+    assert write_off.state == 'done'
