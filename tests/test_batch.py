@@ -8,8 +8,9 @@ import pytest
 from proteus import Model
 
 from trytond.modules.return_management.tests.tools import (
-    activate, create_customer, create_product, create_return, deliver,
-    get_reason, stock)
+    activate, create_customer, create_product, create_return, create_user,
+    deliver, get_reason, get_warehouse, receive, stock)
+from trytond.transaction import Transaction
 
 from .statements import trace
 
@@ -208,3 +209,59 @@ def test_matches(database):
     growth = len(reads[large]) - len(reads[small])
     assert growth < (large - small) / 2, {
         size: len(r) for size, r in reads.items()}
+
+
+def test_write_off(database):
+    "Test the statements of requesting and approving a write-off"
+    from trytond.pool import Pool
+    activate('return_management')
+    Location = Model.get('stock.location')
+    WriteOff = Model.get('return.write_off')
+    lost, = Location.find([('type', '=', 'lost_found')], limit=1)
+    warehouse = get_warehouse()
+    warehouse.waste_locations.append(lost)
+    warehouse.save()
+    cause, = Model.get('return.write_off.cause').find(
+        [('name', '=', "Missing")])
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    accountant = create_user("Accountant", 'group_return_finance')
+    reads = {'request': [], 'approve': []}
+
+    def call(method, id_, user, employee):
+        Record = Pool().get('return.write_off')
+        transaction = Transaction()
+        if not employee:
+            employee = transaction.context['employee']
+        with transaction.set_user(user), \
+                transaction.set_context(employee=employee):
+            getattr(Record, method)(Record.browse([id_]))
+
+    # The first fills the caches
+    for size in [1, 1, 20]:
+        order = create_return(deliver(customer, *[(product, 1)] * size))
+        order.reload()
+        for shipment in order.shipments:
+            receive(shipment)
+        write_off = WriteOff(cause=cause)
+        for line in order.lines:
+            disposition = write_off.dispositions.new()
+            disposition.line = line
+            disposition.action = 'write_off'
+            disposition.quantity = 1
+        write_off.save()
+
+        for method, user, employee in [
+                ('request', 1, None),
+                ('approve', accountant.id, accountant.employee.id)]:
+            statements = trace(database, partial(
+                    call, method, write_off.id, user, employee))
+            reads[method].append(
+                [s for s in statements if s.startswith('SELECT')])
+            WriteOff.find([], limit=1)
+        write_off.reload()
+        assert write_off.state == 'approved'
+    for method, (_, small, large) in reads.items():
+        assert len(large) - len(small) < 10, (
+            method, len(small), len(large))
