@@ -454,9 +454,6 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
         Order.lock(orders)
         to_resolve = []
         for discrepancy in cls.browse(discrepancies):
-            if (discrepancy.state == 'resolved'
-                    and discrepancy.resolution == resolution):
-                continue
             if discrepancy.state != 'open':
                 raise DiscrepancyError(gettext(
                         'return_management.msg_discrepancy_modify',
