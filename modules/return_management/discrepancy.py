@@ -99,6 +99,13 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
     quantity = fields.Float(
         "Quantity", digits='unit', required=True, states=_states,
         help="The quantity in dispute, positive.")
+    closed_before = fields.Float(
+        "Closed Before", digits='unit', readonly=True,
+        states={
+            'invisible': Eval('kind') != 'short',
+            },
+        help="What of the line was closed when it was last counted; tells "
+        "whether the rest has come or was closed.")
     location = fields.Many2One(
         'stock.location', "Location", ondelete='RESTRICT',
         domain=[
@@ -223,7 +230,7 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
                 })
 
     _guarded_fields = {
-        'contact', 'resolution', 'resolution_text',
+        'closed_before', 'contact', 'resolution', 'resolution_text',
         'carrier_party', 'tracking_number', 'claim_reference',
         'claim_amount', 'follow_up', 'resolved_by', 'resolved_at', 'state'}
     # What create sets, whatever the user says
@@ -413,13 +420,18 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
     def _get_settled(self):
         line = self.line
         missing = line._get_short_quantity()
+        closed = line.unit.round(
+            line.closed_quantity - (self.closed_before or 0))
         if missing > 0:
-            return {'quantity': missing} if missing != self.quantity else None
+            if missing == self.quantity and not closed:
+                return
+            return {
+                'quantity': missing,
+                'closed_before': line.closed_quantity,
+                }
         return {
             'state': 'resolved',
-            'resolution': (
-                'close' if line.closed_quantity >= self.quantity
-                else 'arrived'),
+            'resolution': 'close' if closed >= self.quantity else 'arrived',
             'resolved_at': dt.datetime.now().replace(microsecond=0),
             }
 
@@ -694,7 +706,8 @@ class Line(metaclass=PoolMeta):
             return []
         return [Discrepancy(
                 order=self.order, line=self, kind='short',
-                product=self.product, unit=self.unit, quantity=missing)]
+                product=self.product, unit=self.unit, quantity=missing,
+                closed_before=self.closed_quantity)]
 
 
 class Stage(metaclass=PoolMeta):
