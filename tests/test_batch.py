@@ -11,6 +11,8 @@ from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, create_user,
     deliver, get_reason, get_warehouse, receive, stock)
 from trytond.transaction import Transaction
+    activate, create_customer, create_product, create_return, deliver,
+    get_reason, receive, stock)
 
 from .statements import trace
 
@@ -265,3 +267,56 @@ def test_write_off(database):
     for method, (_, small, large) in reads.items():
         assert len(large) - len(small) < 10, (
             method, len(small), len(large))
+def test_discrepancies(database):
+    "Test the statements that open and settle what is short"
+    from trytond.pool import Pool
+    from trytond.transaction import Transaction
+
+    def write(name, ids, values):
+        with Transaction().start(database, 1) as transaction:
+            Model_ = Pool().get(name)
+            Model_.write(Model_.browse(ids), values)
+            transaction.commit()
+
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    orders = {}
+    for size in [1, 21]:
+        order = create_return(deliver(customer, *[(product, 2)] * size))
+        order.reload()
+        shipment, = order.shipments
+        for move in shipment.incoming_moves:
+            move.quantity = 1
+        receive(shipment)
+        order.reload()
+        assert len(order.discrepancies) == size
+        # As if nothing had been opened yet
+        write(
+            'return.discrepancy', [d.id for d in order.discrepancies],
+            {'state': 'cancelled'})
+        orders[size] = order
+    small, large = orders
+    for event in ['open', 'settle']:
+        reads = {}
+        for size, order in orders.items():
+            if event == 'settle':
+                write(
+                    'return.order.line', [l.id for l in order.lines],
+                    {'closed_quantity': 1})
+            statements = count(database, 'process', [order.id])
+            verb = 'INSERT' if event == 'open' else 'UPDATE'
+            assert any(
+                s.startswith(verb) and 'return_discrepancy' in s
+                for s in statements)
+            # Tryton takes numbers one by one
+            reads[size] = [
+                s for s in statements
+                if s.startswith('SELECT') and 'sequence' not in s]
+            order.reload()
+        growth = len(reads[large]) - len(reads[small])
+        assert growth < (large - small) / 2, (
+            event, {size: len(r) for size, r in reads.items()})
+        assert sorted(d.state for d in order.discrepancies) == sorted(
+            ['cancelled', 'open' if event == 'open' else 'resolved'] * large)
