@@ -83,6 +83,7 @@ def register():
         parcel.Order,
         parcel.Line,
         parcel.Move,
+        parcel.Discrepancy,
         parcel.IdentifyStart,
         dock.DockScan,
         dock.DockChoose,

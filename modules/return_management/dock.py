@@ -1,7 +1,6 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
-from collections import defaultdict
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
@@ -265,7 +264,15 @@ class Dock(Wizard):
                 defaults[name] = getattr(value, 'id', value)
         defaults['lines'] = [
             self._get_row(l, entered.get(l)) for o in orders for l in o.lines
-            if l.goods_asked and l.missing_quantity > 0]
+            if l.goods_asked and l._get_short_quantity() > 0]
+        defaults['extras'] = [{
+                'product': e.product.id,
+                'unit': e.product.default_uom.id,
+                'quantity': e.quantity,
+                'description': e.description,
+                } for e in getattr(self.count, 'extras', None) or []]
+        if witness := getattr(self.count, 'witness', None):
+            defaults['witness'] = witness.id
         return defaults
 
     def _get_row(self, line, entered=None):
@@ -275,11 +282,14 @@ class Dock(Wizard):
             'product': line.product.id,
             'unit': line.unit.id,
             'announced_quantity': line.quantity,
-            'missing_quantity': line.missing_quantity,
-            'quantity': entered.quantity if entered else None,
-            'damaged_quantity': (
-                entered.damaged_quantity if entered else None),
+            'missing_quantity': line._get_short_quantity(),
+            **{n: getattr(entered, n, None) for n in self._row_fields()},
             }
+
+    @classmethod
+    def _row_fields(cls):
+        "Return the names of what is entered of each announced product"
+        return ['quantity', 'damaged_quantity', 'description']
 
     def transition_fill(self):
         for row in self.count.lines or []:
@@ -296,6 +306,9 @@ class Dock(Wizard):
         pool = Pool()
         Order = pool.get('return.order')
         orders = self._check_orders(self.arrive.orders or [])
+        self.arrive.note = '\n'.join(filter(None, [
+                    self.arrive.note,
+                    *(e._get_text() for e in self.arrive.extras or [])]))
         parcel = self._save_parcel(self.arrive, orders, 'identified')
         if not orders:
             if self.arrive.party:
@@ -335,52 +348,146 @@ class Dock(Wizard):
 
     def transition_receive(self):
         pool = Pool()
+        Discrepancy = pool.get('return.discrepancy')
         Line = pool.get('return.order.line')
         Order = pool.get('return.order')
         Shipment = pool.get('stock.shipment.out.return')
         data = self.count
         orders = self._check_orders(data.orders)
         Order.lock(sorted(orders, key=int))
-        lines = {l.id: l for o in orders for l in o.lines}
-        rows = [
-            r for r in data.lines or []
-            if r.line.id in lines and r.quantity]
-        if not rows and not data.extras and data.condition != 'empty':
+        rows = self._get_rows(orders)
+        asked = [o for o in orders if any(l.goods_asked for l in o.lines)]
+        if not asked:
+            raise ParcelError(gettext('return_management.msg_dock_order'))
+        if data.condition == 'empty':
+            receipts, discrepancies = {}, self._get_empty(rows)
+        else:
+            receipts, discrepancies = self._divide(
+                [r for r in rows if r.quantity])
+        discrepancies += self._get_extras(asked)
+        if not receipts and not discrepancies:
             raise ParcelError(gettext('return_management.msg_dock_count'))
-        counted = {}
-        for row in rows:
-            line = lines[row.line.id]
-            damaged = row.damaged_quantity or 0
-            if not 0 <= damaged <= row.quantity:
-                raise ParcelError(gettext(
-                        'return_management.msg_dock_damaged',
-                        line=line.rec_name))
-            good = min(
-                line.unit.round(row.quantity - damaged),
-                line.missing_quantity)
-            counted[line] = self._get_lots(row, line, good)
-        counted = {l: q for l, q in counted.items() if q}
-        waiting = all(
-            any(l.goods_asked for l in o.lines) for o in orders)
         parcel = self._save_parcel(
-            data, orders, 'received' if waiting else 'identified')
+            data, orders,
+            'received' if len(asked) == len(orders) else 'identified')
         # What the warehouse had cancelled comes nevertheless
-        Line.write(list(counted), {'cancelled_quantity': 0})
+        Line.write(list(receipts), {'cancelled_quantity': 0})
         Order._create_return_shipments(Order.browse(orders))
         shipments = self._set_receipts(
-            {Line(l.id): q for l, q in counted.items()}, parcel)
+            {Line(l.id): q for l, q in receipts.items()}, parcel)
         Shipment.receive(shipments)
         Shipment.done([s for s in shipments if s.state == 'received'])
-        message = self._get_message(parcel, counted, rows)
-        self._open_discrepancies(parcel, orders, rows)
+        for discrepancy in discrepancies:
+            discrepancy.parcel = parcel
+            if discrepancy.kind != 'empty':
+                discrepancy.location = parcel.location
+        Discrepancy.save(discrepancies)
+        message = self._get_message(parcel, receipts, discrepancies)
         Order._queue_process(orders)
         self._forget()
         self.scan.message = message
         return 'scan'
 
-    def _get_lots(self, row, line, quantity):
-        "Return the values of the receipts of the good quantity"
-        return [{'quantity': quantity}] if quantity > 0 else []
+    def _get_rows(self, orders):
+        "Return the rows whose goods are asked for, as they are now"
+        lines = {l.id: l for o in orders for l in o.lines if l.goods_asked}
+        rows = []
+        for row in self.count.lines or []:
+            if row.line.id in lines:
+                row.line = lines[row.line.id]
+                rows.append(row)
+        return rows
+
+    def _divide(self, rows):
+        "Return the receipts by line and the discrepancies of what came"
+        receipts, discrepancies = {}, []
+        for row in rows:
+            if not 0 <= (row.damaged_quantity or 0) <= row.quantity:
+                raise ParcelError(gettext(
+                        'return_management.msg_dock_damaged',
+                        line=row.line.rec_name))
+        parts = self._get_parts(rows)
+        for row in rows:
+            line = row.line
+            free = max(line._get_short_quantity(), 0)
+            for kind, quantity, values in [
+                    *parts[line], ('damaged', row.damaged_quantity or 0, {})]:
+                known = line.unit.round(min(quantity, free))
+                free -= known
+                if known > 0:
+                    if kind:
+                        discrepancies.append(self._get_discrepancy(
+                                row, kind, known, **values))
+                    else:
+                        receipts.setdefault(line, []).append(
+                            {'quantity': known, **values})
+                extra = line.unit.round(quantity - known)
+                if extra > 0:
+                    discrepancies.append(self._get_discrepancy(
+                            row, 'extra', extra, damaged=kind == 'damaged',
+                            **values))
+        return receipts, discrepancies
+
+    def _get_parts(self, rows):
+        """Map the lines to the parts of what came sound
+
+        Each the kind of discrepancy or None, the quantity in the unit of the
+        line and the values of its move or discrepancy; the good ones first.
+        """
+        return {
+            r.line: [(None, self._get_sound_quantity(r), {})] for r in rows}
+
+    def _get_sound_quantity(self, row):
+        return row.line.unit.round(row.quantity - (row.damaged_quantity or 0))
+
+    def _get_discrepancy(self, row, kind, quantity, damaged=False, **values):
+        pool = Pool()
+        Discrepancy = pool.get('return.discrepancy')
+        description = [row.description]
+        if damaged:
+            description.append(
+                gettext('return_management.msg_dock_extra_damaged'))
+        return Discrepancy(
+            order=row.line.order,
+            line=row.line,
+            kind=kind,
+            product=row.line.product,
+            unit=row.line.unit,
+            quantity=quantity,
+            description='\n'.join(filter(None, description)),
+            **values)
+
+    def _get_empty(self, rows):
+        "Return the discrepancies of what should have been in the parcel"
+        discrepancies = []
+        for row in [r for r in rows if r.quantity] or rows:
+            free = row.line._get_short_quantity()
+            quantity = min(row.quantity or free, free)
+            if quantity > 0:
+                discrepancies.append(self._get_discrepancy(
+                        row, 'empty', quantity,
+                        carrier_weight=self.count.carrier_weight,
+                        our_weight=self.count.weight,
+                        witness=self.count.witness))
+        return discrepancies
+
+    def _get_extras(self, orders):
+        "Return the discrepancies of what nobody announced"
+        pool = Pool()
+        Discrepancy = pool.get('return.discrepancy')
+        announced = {
+            l.product: o for o in reversed(orders) for l in o.lines}
+        return [
+            Discrepancy(
+                order=announced.get(extra.product, orders[0]),
+                kind=(
+                    'extra' if extra.product in announced
+                    else 'wrong_product'),
+                product=extra.product,
+                unit=extra.product.default_uom,
+                quantity=extra.quantity,
+                description=extra.description)
+            for extra in self.count.extras or []]
 
     def _set_receipts(self, counted, parcel):
         "Let the draft shipments hold what was counted, and return them"
@@ -414,47 +521,34 @@ class Dock(Wizard):
         Move.save(to_save)
         return Shipment.browse(list(shipments))
 
-    def _get_message(self, parcel, counted, rows):
+    def _get_message(self, parcel, receipts, discrepancies):
         pool = Pool()
         Lang = pool.get('ir.lang')
         lang = Lang.get()
 
-        def format_(line, quantity):
+        def format_(unit, quantity):
             return lang.format_number_symbol(
-                quantity, line.unit, digits=line.unit.digits)
+                quantity, unit, digits=unit.digits)
         messages = [gettext(
                 'return_management.msg_dock_received',
                 parcel=parcel.rec_name)]
-        received = defaultdict(float)
-        for line, values in counted.items():
-            received[line.id] = sum(v['quantity'] for v in values)
+        for line, values in receipts.items():
             messages.append(gettext(
                     'return_management.msg_dock_put',
-                    quantity=format_(line, received[line.id]),
+                    quantity=format_(
+                        line.unit, sum(v['quantity'] for v in values)),
                     product=line.product.rec_name,
                     location=line._get_area().rec_name))
-        for row in rows:
-            disputed = row.line.unit.round(
-                row.quantity - received[row.line.id])
-            if disputed > 0:
+        for discrepancy in discrepancies:
+            if discrepancy.location:
                 messages.append(gettext(
                         'return_management.msg_dock_disputed',
-                        quantity=format_(row.line, disputed),
-                        product=row.line.product.rec_name,
-                        location=parcel.location.rec_name))
+                        quantity=format_(
+                            discrepancy.unit, discrepancy.quantity),
+                        product=discrepancy.product.rec_name,
+                        location=discrepancy.location.rec_name,
+                        number=discrepancy.number))
         return '\n'.join(messages)
-
-    def _open_discrepancies(self, parcel, orders, rows):
-        pool = Pool()
-        try:
-            Discrepancy = pool.get('return.discrepancy')
-        except KeyError:
-            return
-        Discrepancy.save(self._get_discrepancies(parcel, orders, rows))
-
-    def _get_discrepancies(self, parcel, orders, rows):
-        "Return what differs from what was announced"
-        return []
 
 
 class DockScan(ModelView):
@@ -536,6 +630,24 @@ class DockCount(DockParcelMixin, ModelView):
     extras = fields.One2Many(
         'return.dock.extra', None, "Not Announced",
         help="What else is in the parcel.")
+    witness = fields.Many2One(
+        'company.employee', "Witness",
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            ],
+        states={
+            'required': Eval('condition') == 'empty',
+            'invisible': Eval('condition') != 'empty',
+            },
+        help="Who else was there when the parcel was opened.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        for name in ['carrier_weight', 'weight']:
+            getattr(cls, name).states = {
+                'required': Eval('condition') == 'empty',
+                }
 
 
 class DockLine(ModelView):
@@ -550,12 +662,14 @@ class DockLine(ModelView):
         "Announced", digits='unit', readonly=True)
     missing_quantity = fields.Float(
         "Missing", digits='unit', readonly=True,
-        help="Announced, neither received nor closed.")
+        help="Announced, neither received, closed nor in dispute.")
     quantity = fields.Float(
         "Counted", digits='unit',
         domain=['OR', ('quantity', '=', None), ('quantity', '>=', 0)],
         help="All that is in this parcel, the damaged included.\n"
-        "Leave empty when there is none.")
+        "Leave empty when there is none.\n"
+        "Of an empty parcel: what should have been in it; when nothing is "
+        "entered, all that is missing.")
     damaged_quantity = fields.Float(
         "Damaged", digits='unit',
         domain=['OR',
@@ -564,6 +678,8 @@ class DockLine(ModelView):
             ],
         help="How many of the counted are damaged: they are not received "
         "into stock.")
+    description = fields.Char(
+        "Description", help="What was found of those that differ.")
 
 
 class DockExtra(ModelView):
@@ -583,6 +699,16 @@ class DockExtra(ModelView):
     def on_change_with_unit(self, name=None):
         return self.product.default_uom if self.product else None
 
+    def _get_text(self):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        unit = self.product.default_uom
+        return ' '.join(filter(None, [
+                    Lang.get().format_number_symbol(
+                        self.quantity, unit, digits=unit.digits),
+                    self.product.rec_name,
+                    self.description]))
+
 
 class DockArrive(DockParcelMixin, ModelView):
     "Receive Returns"
@@ -599,3 +725,7 @@ class DockArrive(DockParcelMixin, ModelView):
         depends={'company'},
         help="Who sent the goods: a draft return is made.\n"
         "Leave empty when it is not known.")
+    extras = fields.One2Many(
+        'return.dock.extra', None, "Goods",
+        help="What is in the parcel, when it was opened; "
+        "it is added to the note.")

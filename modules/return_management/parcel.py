@@ -112,6 +112,10 @@ class Parcel(
     receipts = fields.One2Many(
         'stock.move', 'return_parcel', "Receipts", readonly=True,
         help="The goods that were received out of the parcel.")
+    discrepancies = fields.One2Many(
+        'return.discrepancy', 'parcel', "Discrepancies", readonly=True,
+        help="In what the goods of the parcel differ from what was "
+        "announced.")
     state = fields.Selection([
             ('announced', "Announced"),
             ('unidentified', "Unidentified"),
@@ -216,7 +220,8 @@ class Parcel(
             ]
 
     _guarded_fields = {
-        'number', 'arrived_at', 'received_by', 'receipts', 'state'}
+        'number', 'arrived_at', 'received_by', 'receipts', 'discrepancies',
+        'state'}
     # What was counted is evidence
     _received_fields = {
         'company', 'warehouse', 'orders', 'carrier_party', 'tracking_number',
@@ -273,7 +278,7 @@ class Parcel(
         default = default.copy() if default is not None else {}
         for name in [
                 'number', 'arrived_at', 'received_by', 'receipts',
-                'location']:
+                'discrepancies', 'location']:
             default.setdefault(name)
         default.setdefault('state', 'announced')
         return super().copy(parcels, default=default)
@@ -500,6 +505,28 @@ class Move(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('return_parcel')
         return super().copy(moves, default=default)
+
+
+class Discrepancy(metaclass=PoolMeta):
+    __name__ = 'return.discrepancy'
+
+    parcel = fields.Many2One(
+        'return.parcel', "Parcel", ondelete='RESTRICT',
+        domain=[
+            ('orders', '=', Eval('order', -1)),
+            ],
+        states={
+            'readonly': Eval('state') != 'open',
+            },
+        help="The parcel in which it was found.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(
+                t, (t.parcel, Index.Range()), where=t.parcel != Null))
 
 
 class Identify(Wizard):
