@@ -161,6 +161,7 @@ def register():
         lot.Line,
         discrepancy.Discrepancy_Lot,
         discrepancy.Move_Lot,
+        dock.DockLine_Lot,
         lot.Disposition,
         lot.Move,
         module='return_management', type_='model',
@@ -191,6 +192,7 @@ def register():
         module='return_management', type_='wizard')
     Pool.register(
         entry.Entry_Lot,
+        dock.Dock_Lot,
         module='return_management', type_='wizard',
         depends=['stock_lot'])
     Pool.register(

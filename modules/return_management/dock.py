@@ -4,7 +4,7 @@
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, fields
-from trytond.pool import Pool
+from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.tools import escape_wildcard
 from trytond.transaction import Transaction, check_access
@@ -549,6 +549,111 @@ class Dock(Wizard):
                         location=discrepancy.location.rec_name,
                         number=discrepancy.number))
         return '\n'.join(messages)
+
+
+class Dock_Lot(metaclass=PoolMeta):
+    __name__ = 'return.dock'
+
+    @classmethod
+    def _row_fields(cls):
+        return [*super()._row_fields(), 'lots']
+
+    def _find_sale_lines(self, exact):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        SaleLine = pool.get('sale.line')
+        moves = Move.search([
+                ('company', '=', self.company_id),
+                ('lot.number', 'ilike', exact),
+                ('to_location.type', '=', 'customer'),
+                ('origin', 'like', 'sale.line,%'),
+                ], limit=LIMIT_FOUND)
+        return super()._find_sale_lines(exact) + [
+            m.origin.id for m in moves if isinstance(m.origin, SaleLine)]
+
+    def _get_parts(self, rows):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        Uom = pool.get('product.uom')
+        parts = super()._get_parts(rows)
+        free, known = Move._get_return_lots(
+            {r.line.sale_line for r in rows if r.line.sale_line})
+        counted = self._get_counted_lots(rows, known)
+        lots = self._get_lots(counted, free)
+        for line, numbers in counted.items():
+            good, wrong = [], []
+            for number, quantity in numbers:
+                lot = lots[line.product, number]
+                left = quantity
+                # What was delivered without lots cannot be told apart
+                if line.sale_line in known:
+                    left = max(0, min(quantity, line.unit.floor(
+                                Uom.compute_qty(
+                                    line.product.default_uom,
+                                    free[line.sale_line, lot], line.unit,
+                                    round=False))))
+                    free[line.sale_line, lot] -= Uom.compute_qty(
+                        line.unit, left, line.product.default_uom)
+                if left > 0:
+                    good.append((None, left, {'lot': lot}))
+                if left < quantity:
+                    wrong.append((
+                            'wrong_lot', line.unit.round(quantity - left),
+                            {'lot': lot}))
+            parts[line] = good + wrong
+        return parts
+
+    def _get_counted_lots(self, rows, known):
+        "Map the lines to the numbers of their lots with the quantity"
+        counted = {}
+        for row in rows:
+            numbers = [
+                n.strip() for n in (row.lots or '').splitlines() if n.strip()]
+            quantity = self._get_sound_quantity(row)
+            if not numbers and (
+                    row.line.sale_line not in known or not quantity):
+                continue
+            if len(numbers) == 1:
+                counted[row.line] = [(numbers[0], quantity)]
+            elif len(numbers) == quantity:
+                counted[row.line] = [(n, 1) for n in numbers]
+            else:
+                raise ParcelError(gettext(
+                        'return_management.msg_dock_serials',
+                        line=row.line.rec_name))
+        return counted
+
+    def _get_lots(self, counted, free):
+        "Map the products and numbers to the lots, made when there is none"
+        pool = Pool()
+        Lot = pool.get('stock.lot')
+        keys = {
+            (l.product, n) for l, numbers in counted.items()
+            for n, _ in numbers}
+        if not keys:
+            return {}
+        lots = {
+            (l.product, l.number): l for l in Lot.search([
+                    ('product', 'in', [p.id for p, _ in keys]),
+                    ('number', 'in', [n for _, n in keys]),
+                    ], order=[('id', 'DESC')])}
+        # That which was delivered when others have its number
+        lots.update({(l.product, l.number): l for _, l in list(free)})
+        missing = [
+            Lot(product=p, number=n) for p, n in sorted(
+                keys - lots.keys(), key=lambda k: (k[0].id, k[1]))]
+        Lot.save(missing)
+        lots.update({(l.product, l.number): l for l in missing})
+        return lots
+
+
+class DockLine_Lot(metaclass=PoolMeta):
+    __name__ = 'return.dock.line'
+
+    lots = fields.Text(
+        "Lots",
+        help="The serial numbers of the sound pieces, one a line, or the lot "
+        "of all.")
 
 
 class DockScan(ModelView):
