@@ -5,10 +5,11 @@ from trytond.pool import Pool
 
 from . import (
     applicant, calendar, check, configuration, contact, delivery, discrepancy,
-    disposition, dock, eligibility, entry, evaluate, explain, handover, ir,
-    kit, line, loss, lot, match, opinion, order, parcel, party, pickup, policy,
-    policy_print, reason, resale, resale_sale, sale, similar, simulation, slip,
-    stage, stock, supply, wish, work_order, write_off)
+    disposition, dock, eligibility, entry, evaluate, explain, handover,
+    instructions, ir, kit, line, loss, lot, match, opinion, order, parcel,
+    party, pickup, policy, policy_print, reason, resale, resale_sale, sale,
+    similar, simulation, slip, stage, stock, supply, wish, work_order,
+    write_off)
 
 __all__ = ['register']
 
@@ -54,6 +55,9 @@ def register():
         contact.Order,
         work_order.Order,
         slip.Order,
+        instructions.Order,
+        instructions.Contact,
+        instructions.InstructStart,
         contact.AskStart,
         contact.AnswerStart,
         stage.Order,
@@ -185,6 +189,7 @@ def register():
         explain.Explain,
         contact.Ask,
         contact.Answer,
+        instructions.Instruct,
         discrepancy.Resolve,
         discrepancy.Inform,
         party.Replace,

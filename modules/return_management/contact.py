@@ -2,7 +2,11 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
+import mimetypes
+from email.encoders import encode_base64
 from email.header import Header
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import formataddr
 from html import escape
@@ -75,7 +79,7 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
         states={
             'invisible': ~Eval('to'),
             },
-        help="The e-mail address that the question was sent to.")
+        help="The e-mail address that the text was sent to.")
     round = fields.Integer(
         "Round", required=True, readonly=True,
         help="The submission of the return that the contact is about.")
@@ -193,9 +197,10 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
                 subject = gettext(
                     'return_management.msg_contact_subject',
                     order=order.number)
+                attachments = contact._get_attachments()
             text = '\n'.join(
                 [contact.text, '', '-- ', order.company.party.name])
-            message = MIMEText(text, 'plain', _charset='utf-8')
+            message = cls._get_message(text, attachments)
             set_from_header(message, from_, user.email or from_)
             message['To'] = formataddr((
                     contact.party.name or '',
@@ -209,6 +214,29 @@ class Contact(ImmutableMixin, ModelSQL, ModelView):
                     body=escape(text).replace('\n', '<br/>'),
                     resource=order))
         Email.save(emails)
+
+    def _get_attachments(self):
+        "Return the names and contents of the files that are sent"
+        return []
+
+    @classmethod
+    def _get_message(cls, text, attachments):
+        content = MIMEText(text, 'plain', _charset='utf-8')
+        if not attachments:
+            return content
+        message = MIMEMultipart()
+        message.attach(content)
+        for name, data in attachments:
+            type_, _ = mimetypes.guess_type(name)
+            part = MIMEBase(
+                *(type_ or 'application/octet-stream').split('/'))
+            part.set_payload(data)
+            encode_base64(part)
+            part.add_header(
+                'Content-Disposition', 'attachment',
+                filename=('utf-8', '', name))
+            message.attach(part)
+        return message
 
     @classmethod
     def _check_mail_server(cls):

@@ -13,6 +13,7 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
+from trytond.transaction import check_access
 
 from .exceptions import HandoverError
 from .model import GuardedMixin
@@ -178,12 +179,29 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
                         handover=handover.rec_name))
 
     @classmethod
+    def _check_end(cls, handovers):
+        "Check that the user may write about the ends of the hand-overs"
+        pool = Pool()
+        Rule = pool.get('ir.rule')
+        # A button runs without the rules of the user
+        with check_access():
+            domain = Rule.domain_get(cls.__name__, mode='write')
+        allowed = set(cls.search([
+                    ('id', 'in', [h.id for h in handovers]), domain]))
+        for handover in handovers:
+            if handover not in allowed:
+                raise AccessError(gettext(
+                        'return_management.msg_handover_end',
+                        handover=handover.rec_name))
+
+    @classmethod
     @ModelView.button
     @Workflow.transition('confirmed')
     def confirm(cls, handovers):
         pool = Pool()
         Order = pool.get('return.order')
         Order.lock({h.order for h in handovers})
+        cls._check_end(handovers)
         now = dt.datetime.now()
         employees = defaultdict(list)
         for handover in handovers:
@@ -226,6 +244,14 @@ class Order(metaclass=PoolMeta):
             Index(
                 t, (t.handover_difference, Index.Equality()),
                 where=t.handover_difference == Literal(True)))
+
+    @classmethod
+    def view_attributes(cls):
+        return super().view_attributes() + [
+            ('//label[@id="handover_differs"]', 'states', {
+                    'invisible': ~Eval('handover_difference'),
+                    }),
+            ]
 
     @classmethod
     def default_picked_up(cls):

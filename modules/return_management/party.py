@@ -138,12 +138,15 @@ class Erase(metaclass=PoolMeta):
         Contact = pool.get('return.order.contact')
         Email = pool.get('ir.email')
         EmailAddress = pool.get('ir.email.address')
+        Handover = pool.get('return.handover')
         Order = pool.get('return.order')
         applied = ['OR',
             ('applicant', '=', party_id),
             [('applicant', '=', None), ('party', '=', party_id)],
             ]
-        orders = [str(o) for o in Order.search(applied)]
+        applications = Order.search(applied)
+        orders = [str(o) for o in applications]
+        handed_over = [('order', 'in', [o.id for o in applications])]
         return super().to_erase(party_id) + [
             (Contact, [('party', '=', party_id)], True,
                 ['to', 'text', 'answer'],
@@ -155,6 +158,10 @@ class Erase(metaclass=PoolMeta):
                 ['recipients', 'body'],
                 [None, None]),
             (Order, applied, False,
-                ['description', 'identity_note'],
-                [None, None]),
+                ['description', 'identity_note', 'pickup_note'],
+                [None, None, None]),
+            (Handover, handed_over, True, ['note'], [None]),
+            (Handover, [('end', '=', 'customer'), *handed_over], False,
+                ['giver', 'signature', 'signature_id'],
+                ['****', None, None]),
             ]

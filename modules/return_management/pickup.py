@@ -10,9 +10,10 @@ from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.report import Report
+from trytond.tools import timezone
 from trytond.transaction import Transaction, without_check_access
 
-from .calendar import get_local_date
+from .calendar import get_local_date, get_zone
 from .exceptions import PickupError
 
 
@@ -31,6 +32,12 @@ class Order(metaclass=PoolMeta):
     pickup_to = fields.DateTime(
         "Pick-up to", states=_states_pickup,
         help="The end of the time agreed with the customer.")
+    pickup_date = fields.Function(
+        fields.Date(
+            "Pick-up Date", states=_states_pickup,
+            help="The day on which the pick-up begins, "
+            "in the time zone of the company."),
+        'get_pickup_date', searcher='search_pickup_date')
     pickup_address = fields.Many2One(
         'party.address', "Pick-up Address", states=_states_pickup,
         domain=['OR',
@@ -66,6 +73,43 @@ class Order(metaclass=PoolMeta):
                 })
         cls._guarded_fields = cls._guarded_fields | {
             'pickup_agreed_by', 'pickup_agreed_at'}
+
+    def get_pickup_date(self, name):
+        if self.pickup_from:
+            return get_local_date(self.company, self.pickup_from)
+
+    @classmethod
+    def search_pickup_date(cls, name, clause):
+        pool = Pool()
+        Company = pool.get('company.company')
+        _, operator, value = clause
+        company = Transaction().context.get('company')
+        zone = (
+            get_zone(Company(company)) if company is not None
+            else timezone.UTC)
+
+        def start(days=0):
+            "Return the moment, in UTC, at which the day begins"
+            return dt.datetime.combine(
+                value + dt.timedelta(days), dt.time(),
+                tzinfo=zone).astimezone(timezone.UTC).replace(tzinfo=None)
+        if value is None:
+            return [('pickup_from', operator, None)]
+        return {
+            '=': [
+                ('pickup_from', '>=', start()),
+                ('pickup_from', '<', start(1)),
+                ],
+            '!=': ['OR',
+                ('pickup_from', '<', start()),
+                ('pickup_from', '>=', start(1)),
+                ('pickup_from', '=', None),
+                ],
+            '<': [('pickup_from', '<', start())],
+            '<=': [('pickup_from', '<', start(1))],
+            '>': [('pickup_from', '>=', start(1))],
+            '>=': [('pickup_from', '>=', start())],
+            }[operator]
 
     @classmethod
     def copy(cls, orders, default=None):
@@ -132,18 +176,28 @@ class Order(metaclass=PoolMeta):
 
     def _get_pickup(self):
         "Return the words that tell when the goods are picked up"
-        pool = Pool()
-        Lang = pool.get('ir.lang')
         if not self.pickup_from:
             return gettext('return_management.msg_pickup_cancelled')
-        times = [
+        start, end = self._get_pickup_times()
+        return gettext(
+            'return_management.msg_pickup_agreed', start=start, end=end)
+
+    def _get_pickup_times(self):
+        "Return the beginning and the end in the company's time zone"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        return [
             Report.format_datetime(
                 value, format=Lang.get().date + ' %H:%M',
                 timezone=self.company.timezone)
             for value in [self.pickup_from, self.pickup_to]]
-        return gettext(
-            'return_management.msg_pickup_agreed',
-            start=times[0], end=times[1])
+
+    def _get_pickup_address(self):
+        "Return the address at which the goods are picked up"
+        return (
+            self.pickup_address
+            or self.contact_address
+            or (self.applicant or self.party).address_get())
 
     def _get_work_stages(self):
         stages = super()._get_work_stages()
