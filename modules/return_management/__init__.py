@@ -203,6 +203,8 @@ def register():
     Pool.register(
         work_order.WorkOrder,
         slip.Slip,
+        pickup.PickupList,
+        handover.Protocol,
         policy_print.PolicyReport,
         policy_print.SaleReport,
         resale.Label,

@@ -3,6 +3,7 @@
 
 import datetime as dt
 from collections import defaultdict
+from functools import partial
 
 from sql import Literal
 
@@ -10,6 +11,7 @@ from trytond.i18n import gettext
 from trytond.model import (
     Index, ModelSQL, ModelView, Unique, Workflow, fields)
 from trytond.model.exceptions import AccessError
+from trytond.modules.company import CompanyReport
 from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
@@ -43,6 +45,7 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
             ], "End", required=True, sort=False, states=_states,
         help="Customer: from the customer to the carrier or the driver.\n"
         "Warehouse: from the carrier or the driver to us.")
+    end_string = end.translated('end')
     giver = fields.Char(
         "Handed over by", required=True, states=_states,
         help="The name of who handed the goods over.")
@@ -66,6 +69,7 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('incomplete', "Incomplete"),
             ], "Condition", required=True, sort=False, states=_states,
         help="How the packages looked from outside.")
+    condition_string = condition.translated('condition')
     packages = fields.Integer(
         "Packages", required=True, states=_states,
         domain=[('packages', '>', 0)],
@@ -299,3 +303,20 @@ class Order(metaclass=PoolMeta):
                     'handover_difference': difference,
                     })
         cls._update_stages(orders)
+
+
+class Protocol(CompanyReport):
+    __name__ = 'return.handover.protocol'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        pool = Pool()
+        Slip = pool.get('return.order.slip', type='report')
+        WorkOrder = pool.get('return.order.work_order', type='report')
+        context = super().get_context(records, header, data)
+        company = context['company']
+        context['format_quantity'] = Slip.format_quantity
+        context['format_time'] = partial(
+            WorkOrder.format_time,
+            timezone=company.timezone if company else None)
+        return context

@@ -2,10 +2,12 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
+from itertools import groupby
 
 from trytond.i18n import gettext
 from trytond.model import Index, fields
 from trytond.model.exceptions import AccessError
+from trytond.modules.company import CompanyReport
 from trytond.modules.company.model import employee_field
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
@@ -199,9 +201,67 @@ class Order(metaclass=PoolMeta):
             or self.contact_address
             or (self.applicant or self.party).address_get())
 
+    @classmethod
+    def check_pickup_list(cls, orders):
+        "Check that the goods are still to be picked up"
+        for order in orders:
+            if (order.collection != 'pickup'
+                    or order.state not in {'reviewed', 'approved'}
+                    or order.picked_up
+                    or not order.awaited_lines):
+                raise PickupError(gettext(
+                        'return_management.msg_pickup_list',
+                        order=order.rec_name))
+
     def _get_work_stages(self):
         stages = super()._get_work_stages()
         if self.picked_up and ('pickup', 'logistics') in stages:
             stages.remove(('pickup', 'logistics'))
             stages.add(('goods', None))
         return stages
+
+
+class PickupList(CompanyReport):
+    __name__ = 'return.order.pickup_list'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        pool = Pool()
+        Order = pool.get('return.order')
+        Slip = pool.get('return.order.slip', type='report')
+        Order.check_pickup_list(records)
+        context = super().get_context(records, header, data)
+        context['format_day'] = cls.format_date
+        context['format_quantity'] = Slip.format_quantity
+        context['get_address'] = cls.get_address
+        context['get_pickups'] = cls.get_pickups
+        context['get_times'] = cls.get_times
+        return context
+
+    @classmethod
+    def get_pickups(cls, orders):
+        """Return the days and carriers with their orders
+
+        What has no time yet comes last.
+        """
+        def key(order):
+            return (
+                order.pickup_date or dt.date.max,
+                order.carrier_party.rec_name if order.carrier_party else '',
+                order.carrier_party.id if order.carrier_party else -1)
+
+        def by_time(order):
+            return (*key(order), order.pickup_from or dt.datetime.max)
+        for _, stops in groupby(sorted(orders, key=by_time), key=key):
+            stops = list(stops)
+            yield stops[0].pickup_date, stops[0].carrier_party, stops
+
+    @classmethod
+    def get_address(cls, order):
+        "Return the lines of the address at which the goods are"
+        address = order._get_pickup_address()
+        return address.full_address.splitlines() if address else []
+
+    @classmethod
+    def get_times(cls, order):
+        return order._get_pickup_times() if order.pickup_from else []
