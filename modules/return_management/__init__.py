@@ -4,11 +4,11 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, delivery, discrepancy,
-    disposition, dock, eligibility, entry, evaluate, explain, handover,
-    instructions, ir, kit, line, loss, lot, match, opinion, order, parcel,
-    party, pickup, policy, policy_print, reason, resale, resale_sale, sale,
-    similar, simulation, slip, stage, stock, supply, wish, work_order,
+    applicant, calendar, check, configuration, contact, delay, delivery,
+    discrepancy, disposition, dock, eligibility, entry, evaluate, explain,
+    handover, instructions, ir, kit, line, loss, lot, match, opinion, order,
+    parcel, party, pickup, policy, policy_print, reason, resale, resale_sale,
+    sale, similar, simulation, slip, stage, stock, supply, wish, work_order,
     write_off)
 
 __all__ = ['register']
@@ -65,6 +65,9 @@ def register():
         handover.Handover,
         handover.Order,
         pickup.Order,
+        delay.Delay,
+        delay.Order,
+        delay.NoteDelayStart,
         ir.Cron,
         disposition.Disposition,
         discrepancy.Discrepancy,
@@ -190,6 +193,7 @@ def register():
         contact.Ask,
         contact.Answer,
         instructions.Instruct,
+        delay.NoteDelay,
         discrepancy.Resolve,
         discrepancy.Inform,
         party.Replace,

@@ -125,5 +125,9 @@ class PickupError(ValidationError):
     pass
 
 
+class DelayError(ValidationError):
+    pass
+
+
 class HandoverError(ValidationError):
     pass

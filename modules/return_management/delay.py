@@ -1,0 +1,145 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+import datetime as dt
+
+from trytond.i18n import gettext
+from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.pool import Pool, PoolMeta
+from trytond.pyson import Eval
+from trytond.wizard import Button, StateTransition, StateView, Wizard
+
+from .calendar import get_local_date
+from .exceptions import DelayError
+from .model import ImmutableMixin
+
+
+class Delay(ImmutableMixin, ModelSQL, ModelView):
+    "Return Delay"
+    __name__ = 'return.order.delay'
+
+    _message_create = 'return_management.msg_delay_create'
+    _message_modify = 'return_management.msg_delay_modify'
+
+    order = fields.Many2One(
+        'return.order', "Order", required=True, readonly=True,
+        ondelete='RESTRICT')
+    reason = fields.Text(
+        "Reason", required=True, readonly=True,
+        help="Why the goods come later.")
+    previous = fields.Date(
+        "Expected Before", readonly=True,
+        help="The day on which the goods were expected until then.")
+    expected_arrival = fields.Date(
+        "Expected Arrival", required=True, readonly=True,
+        help="The day on which the goods are expected instead.")
+    noted_at = fields.DateTime("Noted at", required=True, readonly=True)
+    noted_by = fields.Many2One(
+        'company.employee', "Noted by", required=True, readonly=True,
+        ondelete='RESTRICT')
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.__access__.add('order')
+        t = cls.__table__()
+        cls._sql_indexes.add(Index(t, (t.order, Index.Range())))
+        cls._order = [('noted_at', 'DESC'), ('id', 'DESC')]
+
+    def get_rec_name(self, name):
+        return self.order.rec_name
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        return [('order.rec_name', *clause[1:])]
+
+
+class Order(metaclass=PoolMeta):
+    __name__ = 'return.order'
+
+    delays = fields.One2Many(
+        'return.order.delay', 'order', "Delays", readonly=True,
+        help="Why and how often the goods were put off.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._guarded_fields = cls._guarded_fields | {'delays'}
+        cls._buttons.update({
+                'note_delay': {
+                    'invisible': (
+                        ~Eval('state').in_(['reviewed', 'approved'])
+                        | ~Eval('receipt_state').in_(['waiting', 'partial'])),
+                    'depends': ['state', 'receipt_state'],
+                    },
+                })
+
+    @classmethod
+    def copy(cls, orders, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('delays')
+        return super().copy(orders, default=default)
+
+    @classmethod
+    @ModelView.button_action('return_management.wizard_order_delay')
+    def note_delay(cls, orders):
+        pass
+
+    @classmethod
+    def delay(cls, orders, reason, expected_arrival):
+        "Note why the goods of orders come on another day"
+        pool = Pool()
+        Delay = pool.get('return.order.delay')
+        now = dt.datetime.now().replace(microsecond=0)
+        delays = []
+        for order in orders:
+            if (order.state not in {'reviewed', 'approved'}
+                    or order.receipt_state not in {'waiting', 'partial'}):
+                raise DelayError(gettext(
+                        'return_management.msg_delay_state',
+                        order=order.rec_name))
+            if expected_arrival < get_local_date(order.company, now):
+                raise DelayError(gettext(
+                        'return_management.msg_delay_date',
+                        order=order.rec_name))
+            delays.append(Delay(
+                    order=order,
+                    reason=reason,
+                    previous=order.expected_arrival,
+                    expected_arrival=expected_arrival,
+                    noted_at=now,
+                    noted_by=cls._get_employee(order.company)))
+        Delay.save(delays)
+        cls.write(list(orders), {'expected_arrival': expected_arrival})
+
+
+class NoteDelay(Wizard):
+    "Note Return Delay"
+    __name__ = 'return.order.note_delay'
+
+    start = StateView(
+        'return.order.note_delay.start',
+        'return_management.order_note_delay_start_view_form', [
+            Button("Cancel", 'end', 'tryton-cancel'),
+            Button("Note", 'note', 'tryton-ok', default=True),
+            ])
+    note = StateTransition()
+
+    def transition_note(self):
+        self.model.lock(self.records)
+        self.model.delay(
+            self.model.browse(self.records),
+            self.start.reason, self.start.expected_arrival)
+        return 'end'
+
+
+class NoteDelayStart(ModelView):
+    "Note Return Delay"
+    __name__ = 'return.order.note_delay.start'
+
+    reason = fields.Text(
+        "Reason", required=True, help="Why the goods come later.")
+    expected_arrival = fields.Date(
+        "Expected Arrival", required=True,
+        help="The day on which the goods are expected now, "
+        "today or later.")
