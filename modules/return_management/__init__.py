@@ -4,7 +4,7 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, calendar, check, configuration, contact, delay, delivery,
+    applicant, area, calendar, check, configuration, contact, delay, delivery,
     discrepancy, disposition, dock, eligibility, entry, evaluate, explain,
     handover, instructions, ir, kit, line, loss, lot, match, opinion, order,
     parcel, party, pickup, policy, policy_print, reason, resale, resale_sale,
@@ -137,6 +137,11 @@ def register():
         resale_sale.Line,
         resale_sale.Move,
         resale_sale.Margin,
+        area.Rule,
+        area.Location,
+        area.Line,
+        area.Product,
+        area.Goods,
         party.Party,
         similar.Order,
         match.Order,

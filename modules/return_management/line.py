@@ -746,9 +746,15 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
         It is outside the storage zone; quality returns are apart.
         """
+        return self._get_received_location() or self._get_return_area()
+
+    def _get_received_location(self):
+        "Return the location where goods of the line were put, or None"
         for move in self.moves:
             if move.state == 'done' and move.shipment:
                 return move.shipment.warehouse_storage
+
+    def _get_return_area(self):
         if self.reason.category == 'quality' or self._needs_inspection():
             return self.order.warehouse.get_return_area('quarantine_location')
         return self.order.warehouse.get_return_area('return_location')
@@ -768,7 +774,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
     def check_area(self, location):
         "Check that the goods are put into the area of the line"
-        area = self._get_area()
+        area = self._get_received_location() or self._get_return_area()
         if not location.is_inside(area):
             raise AreaError(gettext(
                     'return_management.msg_line_area',

@@ -592,15 +592,10 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls.save(resales)
 
     def _get_price_pattern(self):
-        categories = set()
-        for category in self.product.categories_all:
-            while category:
-                categories.add(category.id)
-                category = category.parent
         return {
             'company': self.company.id,
             'grade': self.grade,
-            'categories': categories,
+            'categories': self.product.get_category_ids(),
             }
 
     @classmethod
