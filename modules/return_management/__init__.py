@@ -141,6 +141,7 @@ def register():
         area.Location,
         area.Line,
         area.Product,
+        area.Move,
         area.Goods,
         party.Party,
         similar.Order,

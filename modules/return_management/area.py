@@ -1,18 +1,22 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from collections import defaultdict
+
 from sql import Literal, Null, Union
 from sql.aggregate import Min, Sum
 from sql.conditionals import Case, Coalesce
 from sql.functions import Abs, CurrentTimestamp
 from sql.operators import Concat
 
+from trytond.i18n import gettext
 from trytond.model import (
     Index, MatchMixin, ModelSQL, ModelView, fields, sequence_ordered)
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
+from .exceptions import AreaError
 from .reason import CATEGORIES
 
 
@@ -128,6 +132,85 @@ class Line(metaclass=PoolMeta):
             'area': area,
             'categories': self.product.get_category_ids(),
             }
+
+
+class Move(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    @classmethod
+    def check_return_disposition(cls, moves):
+        super().check_return_disposition(moves)
+        cls.check_return_output(moves)
+
+    @classmethod
+    def check_return_output(cls, moves):
+        "Check that what goes back to the customer does not come to stock"
+        quantities, to_check = defaultdict(float), {}
+        for move in moves:
+            output = move._get_left_output()
+            if output and move.state != 'done':
+                key = output.id, move.product.id
+                quantities[key] += move.internal_quantity
+                to_check[key] = move
+        if not quantities:
+            return
+        for output, product, returned, other in cls._get_output_quantities(
+                quantities):
+            move = to_check.get((output, product))
+            if (move and returned > 0 and move.product.default_uom.round(
+                        quantities[output, product] - other) > 0):
+                raise AreaError(gettext(
+                        'return_management.msg_move_output',
+                        move=move.rec_name,
+                        location=move.from_location.rec_name,
+                        to_location=move.to_location.rec_name))
+
+    def _get_left_output(self):
+        "Return the output zone that the goods leave for stock, or None"
+        warehouse = self.from_location.warehouse
+        if warehouse and self.to_location.type == 'storage':
+            output = warehouse.output_location
+            if (self.from_location.is_inside(output)
+                    and not self.to_location.is_inside(output)):
+                return output
+
+    @classmethod
+    def _get_output_quantities(cls, keys):
+        """Return the quantities in the output zones
+
+        keys are the ids of a zone and of a product.  A row has both and what
+        lies there on the way back to the customer and of others.
+        """
+        pool = Pool()
+        Location = pool.get('stock.location')
+        cause = cls.__table__()
+        location = Location.__table__()
+        move = cls.__table__()
+        output = Location.__table__()
+        enters = move.to_location == location.id
+        quantity = Case(
+            (enters, move.internal_quantity), else_=-move.internal_quantity)
+        returned = Coalesce(cause.origin, move.origin, '').like(
+            'return.disposition,%')
+        cursor = Transaction().connection.cursor()
+        cursor.execute(*output
+            .join(location, condition=(
+                    (location.left >= output.left)
+                    & (location.right <= output.right)))
+            .join(move, condition=enters
+                | (move.from_location == location.id))
+            .join(cause, 'LEFT', condition=(
+                    move.origin.like(cls.__name__ + ',%')
+                    & (cause.id == cls.origin.sql_id(move.origin, cls))))
+            .select(
+                output.id, move.product,
+                Sum(Case((returned, quantity), else_=0)),
+                Sum(Case((returned, 0), else_=quantity)),
+                where=output.id.in_(list({o for o, _ in keys}))
+                & move.product.in_(list({p for _, p in keys}))
+                & (move.state == 'done'),
+                group_by=[output.id, move.product]))
+        return cursor.fetchall()
 
 
 class Product(metaclass=PoolMeta):
