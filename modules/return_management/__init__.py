@@ -7,9 +7,9 @@ from . import (
     applicant, area, calendar, check, configuration, contact, delay, delivery,
     discrepancy, disposition, dock, eligibility, entry, evaluate, explain,
     handover, instructions, ir, kit, line, loss, lot, match, opinion, order,
-    parcel, party, pickup, policy, policy_print, reason, resale, resale_sale,
-    sale, similar, simulation, slip, stage, stock, supply, wish, work_order,
-    write_off)
+    parcel, party, pickup, policy, policy_print, reason, replenishment, resale,
+    resale_sale, sale, similar, simulation, slip, stage, stock, supply, wish,
+    work_order, write_off)
 
 __all__ = ['register']
 
@@ -107,6 +107,7 @@ def register():
         loss.Loss,
         loss.Line,
         loss.Order,
+        replenishment.Replenishment,
         write_off.Move,
         delivery.ShipmentOut,
         delivery.DeliverStart,
@@ -162,6 +163,7 @@ def register():
         depends=['account_stock_continental'])
     Pool.register(
         supply.PurchaseRequest,
+        replenishment.Replenishment_Supply,
         supply.Product,
         module='return_management', type_='model',
         depends=['stock_supply'])
