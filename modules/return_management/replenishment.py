@@ -27,7 +27,6 @@ def figure(string, help_):
 class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
     "Return Replenishment Decision"
     __name__ = 'return.replenishment'
-    _rec_name = 'product'
 
     _states = {
         'readonly': Eval('state') != 'draft',
