@@ -234,6 +234,7 @@ class Line(metaclass=PoolMeta):
     def compute_unit_price(self):
         pool = Pool()
         Currency = pool.get('currency.currency')
+        Date = pool.get('ir.date')
         Uom = pool.get('product.uom')
         if not self.resale or self.resale.unit_price is None:
             return super().compute_unit_price()
@@ -241,7 +242,8 @@ class Line(metaclass=PoolMeta):
         if self.unit:
             price = Uom.compute_price(self.resale.unit, price, self.unit)
         if self.sale and self.sale.currency:
-            with Transaction().set_context(date=self.sale.sale_date):
+            date = self.sale.sale_date or Date.today()
+            with Transaction().set_context(date=date):
                 price = Currency.compute(
                     self.resale.currency, price, self.sale.currency,
                     round=False)

@@ -24,8 +24,9 @@ __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
     'create_policy', 'create_product', 'create_return', 'create_user',
     'deliver', 'do_internal', 'get_area', 'get_reason', 'get_stock_accounts',
-    'get_tabs', 'get_warehouse', 'mail_server', 'pass_days', 'publish',
-    'receive', 'revise_policy', 'send', 'stock']
+    'get_tabs', 'get_warehouse', 'mail_server', 'offer', 'pass_days',
+    'publish', 'receive', 'resell', 'revise_policy', 'sell_resale', 'send',
+    'stock']
 
 
 def activate(*modules, method=None):
@@ -297,6 +298,50 @@ def do_internal(shipment):
     "Let the warehouse post an internal shipment"
     shipment.click('assign_try')
     shipment.click('done')
+
+
+def resell(line, *quantities):
+    "Decide that quantities of the line are resold and bring them there"
+    Disposition = Model.get('return.disposition')
+    Resale = Model.get('return.resale')
+    Shipment = Model.get('stock.shipment.internal')
+    resales = []
+    for quantity in quantities:
+        disposition = Disposition(
+            line=line, action='resale', quantity=quantity)
+        confirm(disposition, 'decide')
+        for shipment in Shipment.find([
+                    ('moves.origin', '=', str(disposition)),
+                    ]):
+            do_internal(shipment)
+        resales.extend(Resale.find([('disposition', '=', disposition.id)]))
+    return resales
+
+
+def offer(resale, **values):
+    "Evaluate, plan, prepare and offer the goods"
+    values = {
+        'grade': 'b', 'sound': 'yes', 'channel': 'internal',
+        'unit_price': Decimal('5'), 'price_reason': "Agreed", **values}
+    for name, value in values.items():
+        setattr(resale, name, value)
+    for button in ['evaluate', 'plan', 'repack', 'relabel', 'offer']:
+        resale.click(button)
+
+
+def sell_resale(customer, *lines, **values):
+    """Make a sale of offered goods, a draft
+
+    lines are (resale, quantity), values those of the sale.
+    """
+    Sale = Model.get('sale.sale')
+    sale = Sale(party=customer, resale=True, **values)
+    for resale, quantity in lines:
+        line = sale.lines.new()
+        line.resale = resale
+        line.quantity = quantity
+    sale.save()
+    return sale
 
 
 def get_reason(category='other'):
