@@ -4,12 +4,12 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, area, calendar, check, configuration, contact, delay, delivery,
-    discrepancy, disposition, dock, eligibility, entry, evaluate, explain,
-    handover, instructions, ir, kit, line, loss, lot, match, opinion, order,
-    parcel, party, pickup, policy, policy_print, reason, replenishment, resale,
-    resale_sale, sale, similar, simulation, slip, stage, stock, supply, wish,
-    work_order, write_off)
+    applicant, area, calendar, chain, check, configuration, contact, delay,
+    delivery, discrepancy, disposition, dock, eligibility, entry, evaluate,
+    explain, handover, instructions, ir, kit, line, loss, lot, match, opinion,
+    order, parcel, party, pickup, policy, policy_print, reason, replenishment,
+    resale, resale_sale, sale, similar, simulation, slip, stage, stock, supply,
+    wish, work_order, write_off)
 
 __all__ = ['register']
 
@@ -144,6 +144,12 @@ def register():
         area.Product,
         area.Move,
         area.Goods,
+        chain.Chain,
+        chain.ChainStep,
+        chain.ChainTotal,
+        chain.SaleLine,
+        chain.ReturnLine,
+        chain.Resale,
         party.Party,
         similar.Order,
         match.Order,
@@ -198,6 +204,7 @@ def register():
         eligibility.Reject,
         simulation.Simulate,
         explain.Explain,
+        chain.ShowChain,
         contact.Ask,
         contact.Answer,
         instructions.Instruct,

@@ -181,6 +181,7 @@ class Order(
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
         help="The current state of the return.")
+    state_string = state.translated('state')
 
     @classmethod
     def __setup__(cls):

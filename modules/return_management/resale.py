@@ -306,6 +306,7 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
             ], "State", required=True, readonly=True, sort=False,
         help="To Prepare: the warehouse repacks and relabels.\n"
         "Refused: the goods are not sound; they are decided anew.")
+    state_string = state.translated('state')
 
     _guarded_fields = {
         'state', 'number', 'company', 'disposition', 'product', 'unit',

@@ -192,6 +192,12 @@ class Line(metaclass=PoolMeta):
             if d.accepted and d.state in {'decided', 'waiting', 'done'})
         return max(0, self._get_accepted_quantity() - decided)
 
+    def _get_step_amount(self):
+        amounts = [
+            l.amount for r in self.refund_lines for l in r.credit_lines
+            if l.invoice and l.invoice.state in {'posted', 'paid'}]
+        return sum(amounts) if amounts else super()._get_step_amount()
+
     @classmethod
     def copy(cls, lines, default=None):
         default = default.copy() if default is not None else {}
