@@ -11,8 +11,6 @@ from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, create_user,
     deliver, get_reason, get_warehouse, receive, stock)
 from trytond.transaction import Transaction
-    activate, create_customer, create_product, create_return, deliver,
-    get_reason, receive, stock)
 
 from .statements import trace
 

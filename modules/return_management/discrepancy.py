@@ -763,8 +763,6 @@ class Move_Lot(metaclass=PoolMeta):
         "Check that the lots were delivered and have not come back yet"
         quantities, known = cls._get_return_lots(
             {m.origin.sale_line for m in moves if m.origin.sale_line})
-        sale_lines = {m.origin.sale_line for m in moves if m.origin.sale_line}
-        quantities, known = cls._get_return_lots(sale_lines)
         for move in moves:
             sale_line = move.origin.sale_line
             # What was delivered without lots cannot be told apart
@@ -779,17 +777,11 @@ class Move_Lot(metaclass=PoolMeta):
                         sale=sale_line.sale.rec_name,
                         order=move.return_order.rec_name))
 
-
     @classmethod
     def _get_return_lots(cls, sale_lines):
         """Map sale lines and lots to what is left with the customer
 
         In the default unit; and return the sale lines whose lots are known.
-    @classmethod
-    def _get_return_lots(cls, sale_lines):
-        """Map sale lines and lots to what can come back, in the default unit
-
-        And return the sale lines that were delivered with lots.
         """
         pool = Pool()
         Line = pool.get('return.order.line')
@@ -826,8 +818,6 @@ class Move_Lot(metaclass=PoolMeta):
             sign = -1 if move.from_location.type == 'customer' else 1
             quantities[move.return_line.sale_line, move.lot] += (
                 sign * move.internal_quantity)
-            quantities[move.origin.sale_line, move.lot] -= (
-                move.internal_quantity)
         return quantities, known
 
 
