@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 """The number of SQL statements does not grow with the number of records."""
 import datetime as dt
+from decimal import Decimal
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from proteus import Model
 
 from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, create_user,
-    deliver, get_reason, get_warehouse, receive, stock)
+    deliver, get_reason, get_warehouse, receive, resell, sell_resale, stock)
 from trytond.transaction import Transaction
 
 from .statements import trace
@@ -318,3 +319,53 @@ def test_discrepancies(database):
             event, {size: len(r) for size, r in reads.items()})
         assert sorted(d.state for d in order.discrepancies) == sorted(
             ['cancelled', 'open' if event == 'open' else 'resolved'] * large)
+
+
+def test_resale(database):
+    "Test the statements to offer returned goods and to quote and sell them"
+    from trytond.pool import Pool
+    activate('return_management')
+    product = create_product()
+    stock(product, 60)
+    customer = create_customer()
+    order = create_return(deliver(customer, (product, 60)))
+    receive(order.shipments[0])
+    small, large = 2, 20
+    resales = resell(order.lines[0], *[1] * (small + small + large))
+    batches = [
+        resales[:small], resales[small:2 * small], resales[2 * small:]]
+
+    def click(name, method, ids):
+        Model_ = Pool().get(name)
+        getattr(Model_, method)(Model_.browse(ids))
+
+    reads = {}
+    # The first fills the caches
+    for batch in batches:
+        ids = [r.id for r in batch]
+        for resale in batch:
+            resale.grade, resale.sound = 'b', 'yes'
+            resale.channel = 'internal'
+            resale.unit_price = Decimal('5')
+            resale.price_reason = "Agreed"
+            resale.save()
+        for method in ['evaluate', 'plan', 'repack', 'relabel', 'offer']:
+            reads[method, len(batch)] = trace(
+                database, partial(click, 'return.resale', method, ids))
+        for resale in batch:
+            resale.reload()
+        sale = sell_resale(customer, *((r, 1) for r in batch))
+        for method in ['quote', 'confirm']:
+            reads[method, len(batch)] = trace(
+                database, partial(click, 'sale.sale', method, [sale.id]))
+        # What it has queued runs with the next call of a client
+        Model.get('return.order').find([], limit=1)
+    for method in [
+            'evaluate', 'plan', 'repack', 'relabel', 'offer', 'quote',
+            'confirm']:
+        numbers = {
+            size: len([
+                    s for s in reads[method, size]
+                    if s.startswith('SELECT')])
+            for size in [small, large]}
+        assert numbers[large] == numbers[small], (method, numbers)

@@ -756,16 +756,14 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                 r for r in resales
                 if r.state == 'sold' and r.left_quantity > 0])
 
-    def get_sale_description(self, language=None):
-        "Return what a buyer is told, in the language"
-        with Transaction().set_context(language=language):
-            resale = self.__class__(self.id)
-            return '\n'.join(filter(None, [
-                        gettext('return_management.msg_resale_description',
-                            resale=resale.number,
-                            grade=resale.grade_string),
-                        resale.disclosure,
-                        resale.condition]))
+    def get_sale_description(self):
+        "Return what a buyer is told, in the language of the context"
+        return '\n'.join(filter(None, [
+                    gettext('return_management.msg_resale_description',
+                        resale=self.number,
+                        grade=self.grade_string),
+                    self.disclosure,
+                    self.condition]))
 
 
 class Disposition(metaclass=PoolMeta):

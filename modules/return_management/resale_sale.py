@@ -125,11 +125,18 @@ class Sale(metaclass=PoolMeta):
         "Tell the buyer that the goods were returned, and their condition"
         pool = Pool()
         Line = pool.get('sale.line')
-        lines = []
+        Resale = pool.get('return.resale')
+        languages = defaultdict(list)
         for sale in cls.browse(list(map(int, sales))):
-            for line in sale.lines:
-                if line.resale:
-                    text = line._get_resale_description()
+            lang = sale.party.lang
+            languages[lang.code if lang else None].extend(
+                l for l in sale.lines if l.resale)
+        lines = []
+        for language, l_lines in languages.items():
+            with Transaction().set_context(language=language):
+                resales = Resale.browse([l.resale.id for l in l_lines])
+                for line, resale in zip(l_lines, resales):
+                    text = resale.get_sale_description()
                     if text not in (line.description or ''):
                         line.description = '\n'.join(
                             filter(None, [line.description, text]))
@@ -223,9 +230,12 @@ class Line(metaclass=PoolMeta):
     @fields.depends(
         'resale', 'sale', '_parent_sale.party', '_parent_resale.id')
     def _get_resale_description(self):
+        pool = Pool()
+        Resale = pool.get('return.resale')
         party = self.sale.party if self.sale else None
         lang = party.lang if party else None
-        return self.resale.get_sale_description(lang.code if lang else None)
+        with Transaction().set_context(language=lang.code if lang else None):
+            return Resale(self.resale.id).get_sale_description()
 
     @fields.depends(
         'resale', 'unit', 'sale', '_parent_resale.unit_price',
