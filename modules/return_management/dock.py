@@ -374,7 +374,7 @@ class Dock(Wizard):
         Line.write(list(receipts), {'cancelled_quantity': 0})
         Order._create_return_shipments(Order.browse(orders))
         shipments = self._set_receipts(
-            {Line(l.id): q for l, q in receipts.items()}, parcel)
+            dict(zip(Line.browse(list(receipts)), receipts.values())), parcel)
         Shipment.receive(shipments)
         Shipment.done([s for s in shipments if s.state == 'received'])
         for discrepancy in discrepancies:
