@@ -266,10 +266,11 @@ def test_write_off(database):
     for method, (_, small, large) in reads.items():
         assert len(large) - len(small) < 10, (
             method, len(small), len(large))
+
+
 def test_discrepancies(database):
     "Test the statements that open and settle what is short"
     from trytond.pool import Pool
-    from trytond.transaction import Transaction
 
     def write(name, ids, values):
         with Transaction().start(database, 1) as transaction:
