@@ -6,10 +6,10 @@ from trytond.pool import Pool
 from . import (
     applicant, area, calendar, chain, check, configuration, contact, delay,
     delivery, discrepancy, disposition, dock, eligibility, entry, evaluate,
-    explain, handover, instructions, ir, kit, line, loss, lot, match, opinion,
-    order, parcel, party, pickup, policy, policy_print, reason, replenishment,
-    resale, resale_sale, sale, similar, simulation, slip, stage, stock, supply,
-    wish, work_order, write_off)
+    explain, handover, instructions, ir, kit, label, line, loss, lot, match,
+    opinion, order, parcel, party, pickup, policy, policy_print, reason,
+    replenishment, resale, resale_sale, sale, similar, simulation, slip, stage,
+    stock, supply, wish, work_order, write_off)
 
 __all__ = ['register']
 
@@ -150,6 +150,7 @@ def register():
         chain.SaleLine,
         chain.ReturnLine,
         chain.Resale,
+        label.Goods,
         party.Party,
         similar.Order,
         match.Order,
@@ -224,6 +225,8 @@ def register():
         slip.Slip,
         pickup.PickupList,
         handover.Protocol,
+        label.LineLabel,
+        label.OrderLabel,
         policy_print.PolicyReport,
         policy_print.SaleReport,
         resale.Label,

@@ -238,6 +238,7 @@ class Goods(ModelSQL, ModelView):
             ('resale_location', "Resale"),
             ], "Area", sort=False,
         help="The area of the warehouse that the location is in.")
+    area_string = area.translated('area')
     location = fields.Many2One(
         'stock.location', "Location", help="Where the goods lie.")
     product = fields.Many2One(

@@ -36,6 +36,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('customer', "Back to Customer"),
             ], "Action", required=True, sort=False, states=_states,
         help="Where the goods go.")
+    action_string = action.translated('action')
     accepted = fields.Boolean(
         "Accepted", states=_states,
         help="Checked if the return is decided in favour of the customer, "

@@ -121,6 +121,10 @@ class SlipError(UserError):
     pass
 
 
+class LabelError(UserError):
+    pass
+
+
 class PickupError(ValidationError):
     pass
 

@@ -1,0 +1,64 @@
+# This file is part of Tryton Returns.  The COPYRIGHT file at the top level
+# of this repository contains the full copyright notices and license terms.
+
+from trytond.i18n import gettext
+from trytond.modules.company import CompanyReport
+from trytond.pool import Pool, PoolMeta
+
+from .exceptions import LabelError
+
+
+class Goods(metaclass=PoolMeta):
+    __name__ = 'return.area.goods'
+
+    @property
+    def statuses(self):
+        "The names of what the goods wait for"
+        if self.area == 'resale_location':
+            return [self.area_string]
+        statuses = []
+        if self.line._get_inspecting_quantity():
+            statuses.append(gettext('return_management.msg_label_inspect'))
+        if self.line.to_decide:
+            statuses.append(gettext('return_management.msg_label_decide'))
+        return statuses + list(dict.fromkeys(
+                d.action_string for d in self.line.dispositions
+                if d.state in {'decided', 'waiting'}))
+
+
+class LineLabel(CompanyReport):
+    __name__ = 'return.order.line.label'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        context = super().get_context(records, header, data)
+        context['labels'] = cls.get_labels(records)
+        context['format_quantity'] = cls.format_quantity
+        return context
+
+    @classmethod
+    def get_labels(cls, lines):
+        "Return the goods of the lines to label, where they lie"
+        pool = Pool()
+        Goods = pool.get('return.area.goods')
+        ids = list(map(int, lines))
+        goods = Goods.search([
+                ('line', 'in', ids),
+                ('quantity', '>', 0),
+                ])
+        if not goods:
+            raise LabelError(gettext('return_management.msg_label_goods'))
+        return sorted(goods, key=lambda g: ids.index(g.line.id))
+
+    @classmethod
+    def format_quantity(cls, goods):
+        return cls.format_number_symbol(
+            goods.quantity, None, goods.unit, digits=goods.unit.digits)
+
+
+class OrderLabel(LineLabel):
+    __name__ = 'return.order.label'
+
+    @classmethod
+    def get_labels(cls, orders):
+        return super().get_labels([l for o in orders for l in o.lines])
