@@ -370,3 +370,59 @@ def test_resale(database):
                     if s.startswith('SELECT')])
             for size in [small, large]}
         assert numbers[large] == numbers[small], (method, numbers)
+
+
+def test_evaluate(database):
+    "Test the statements of evaluating goods and of the list of the areas"
+    activate('return_management')
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    batches = []
+    # The first fills the caches
+    for size in [2, 2, 20]:
+        sale = deliver(customer, *[(product, 1)] * size)
+        order = create_return(sale)
+        order.reload()
+        for shipment in order.shipments:
+            receive(shipment)
+        batches.append([l.id for l in order.lines])
+
+    def evaluate(ids):
+        from trytond.pool import Pool
+        Evaluate = Pool().get('return.order.evaluate', type='wizard')
+        Start = Pool().get('return.order.evaluate.start')
+        Row = Pool().get('return.order.evaluate.start.row')
+        with Transaction().set_context(
+                active_model='return.order.line', active_ids=ids,
+                active_id=ids[0]):
+            session, _, _ = Evaluate.create()
+            wizard = Evaluate(session)
+            rows = wizard.default_start([])['rows']
+            assert len(rows) == len(ids)
+            wizard.start = Start(rows=[
+                    Row(grade=None, note=None, **row) for row in rows])
+            wizard.transition_decide()
+            Evaluate.delete(session)
+
+    def read(ids):
+        from trytond.pool import Pool
+        Goods = Pool().get('return.area.goods')
+        assert len(Goods.search_read([
+                    ('line', 'in', ids)], fields_names=[
+                        'location', 'product', 'quantity', 'since'])) == len(
+                            ids)
+
+    _, small, large = (
+        [s for s in trace(database, partial(read, ids))
+            if 'stock_move' in s] for ids in batches)
+    # The search and the reading
+    assert len(small) == len(large) == 2, (small, large)
+    statements = []
+    for ids in batches:
+        statements.append([
+                s for s in trace(database, partial(evaluate, ids))
+                if s.startswith('SELECT')])
+        Model.get('return.order').find([], limit=1)
+    _, small, large = statements
+    assert len(large) - len(small) < 18 / 2, (len(small), len(large))

@@ -205,7 +205,7 @@ class Evaluate(Wizard):
         # The same rights as by hand
         with check_access():
             Disposition.save(dispositions)
-            Disposition.decide(dispositions)
+            Disposition.decide(Disposition.browse(dispositions))
         return 'end'
 
 
