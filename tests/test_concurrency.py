@@ -8,7 +8,7 @@ from proteus import Model, Wizard
 
 from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, deliver,
-    get_reason, stock)
+    get_reason, offer, receive, resell, sell_resale, stock)
 from trytond.modules.return_refund.tests.tools import (
     create_accountant, create_payment_journal, create_refund_method,
     get_refund, pay_by_payment, return_goods)
@@ -167,3 +167,27 @@ def test_refund_approve_twice(database):
     assert refund.state == 'posted'
     assert len(refund.payments) == 1
     assert len(refund.return_order.credit_notes) == 1
+
+
+def test_resell_last_unit(database):
+    "Test that the last returned unit is resold only once"
+    activate('return_management')
+    product = create_product()
+    stock(product, 1)
+    customer = create_customer()
+    order = create_return(deliver(customer, (product, 1)))
+    receive(order.shipments[0])
+    resale, = resell(order.lines[0], 1)
+    offer(resale)
+    sales = [sell_resale(customer, (resale, 1)) for _ in range(2)]
+    for sale in sales:
+        sale.click('quote')
+
+    loser, winner = race_to_click(
+        *(('sale.sale', s.id, 'confirm') for s in sales))
+
+    assert winner.result in {'confirmed', 'processing'}, winner
+    assert not loser.result
+    assert loser.error.startswith('ResaleError'), loser
+    resale.reload()
+    assert (resale.state, resale.left_quantity) == ('sold', 0)
