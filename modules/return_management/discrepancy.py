@@ -267,6 +267,9 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree', 'visual', If(Eval('state') == 'open', 'warning', '')),
+            ('//group[@id="resolution"]', 'states', {
+                    'invisible': Eval('state') == 'open',
+                    }),
             ]
 
     @classmethod
