@@ -179,19 +179,23 @@ class Move(metaclass=PoolMeta):
         """Return the quantities in the output zones
 
         keys are the ids of a zone and of a product.  A row has both and what
-        lies there on the way back to the customer and of others.
+        lies there of returned goods, back to a customer or sold as such, and
+        of others.
         """
         pool = Pool()
         Location = pool.get('stock.location')
+        SaleLine = pool.get('sale.line')
         cause = cls.__table__()
         location = Location.__table__()
         move = cls.__table__()
         output = Location.__table__()
+        sale_line = SaleLine.__table__()
         enters = move.to_location == location.id
         quantity = Case(
             (enters, move.internal_quantity), else_=-move.internal_quantity)
-        returned = Coalesce(cause.origin, move.origin, '').like(
-            'return.disposition,%')
+        origin = Coalesce(cause.origin, move.origin, '')
+        returned = (
+            origin.like('return.disposition,%') | (sale_line.resale != Null))
         cursor = Transaction().connection.cursor()
         cursor.execute(*output
             .join(location, condition=(
@@ -202,6 +206,9 @@ class Move(metaclass=PoolMeta):
             .join(cause, 'LEFT', condition=(
                     move.origin.like(cls.__name__ + ',%')
                     & (cause.id == cls.origin.sql_id(move.origin, cls))))
+            .join(sale_line, 'LEFT', condition=(
+                    origin.like('sale.line,%')
+                    & (sale_line.id == cls.origin.sql_id(origin, cls))))
             .select(
                 output.id, move.product,
                 Sum(Case((returned, quantity), else_=0)),

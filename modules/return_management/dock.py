@@ -11,7 +11,7 @@ from trytond.transaction import Transaction, check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import ParcelError
-from .parcel import ParcelMixin, get_areas
+from .parcel import OPEN_STATES, ParcelMixin, get_areas
 
 LIMIT_FOUND = 20
 PARCEL_FIELDS = [
@@ -124,12 +124,11 @@ class Dock(Wizard):
             parcel, = parcels
             orders = [
                 o for o in parcel.orders
-                if o.state in {
-                    'draft', 'submitted', 'reviewed', 'approved'}]
+                if o.state in OPEN_STATES]
             return parcel, orders, True
         open_ = [
             ('company', '=', self.company_id),
-            ('state', 'in', ['draft', 'submitted', 'reviewed', 'approved']),
+            ('state', 'in', OPEN_STATES),
             ]
         orders = Order.search([
                 open_,
@@ -213,8 +212,7 @@ class Dock(Wizard):
             return Order.search([
                     ('id', 'in', [o.id for o in orders]),
                     ('company', '=', self.company_id),
-                    ('state', 'in', [
-                            'draft', 'submitted', 'reviewed', 'approved']),
+                    ('state', 'in', OPEN_STATES),
                     ])
 
     def _get_parcel(self, orders):
@@ -394,7 +392,14 @@ class Dock(Wizard):
         rows = []
         for row in self.count.lines or []:
             if row.line.id in lines:
-                row.line = lines[row.line.id]
+                row.line = line = lines[row.line.id]
+                # What is sent twice is not counted twice
+                if line.unit.round(
+                        (row.missing_quantity or 0)
+                        - line._get_short_quantity()) != 0:
+                    raise ParcelError(gettext(
+                            'return_management.msg_dock_changed',
+                            line=line.rec_name))
                 rows.append(row)
         return rows
 
@@ -684,7 +689,7 @@ class DockChoose(ModelView):
     others = fields.Many2Many(
         'return.order', None, None, "Other Return Orders",
         domain=[
-            ('state', 'in', ['draft', 'submitted', 'reviewed', 'approved']),
+            ('state', 'in', OPEN_STATES),
             ],
         help="Returns whose goods are in the parcel too.")
 

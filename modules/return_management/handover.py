@@ -159,7 +159,6 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def copy(cls, handovers, default=None):
         default = default.copy() if default is not None else {}
-        default.setdefault('state')
         default.setdefault('confirmed_by')
         default.setdefault('replaces')
         return super().copy(handovers, default=default)

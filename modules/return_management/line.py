@@ -701,12 +701,12 @@ class Line(GuardedMixin, ModelSQL, ModelView):
     def _get_accepted_quantity(self):
         return self.accepted_quantity
 
-    def _get_refundable_quantity(self):
+    def _get_refundable_quantity(self, disputed=True):
         """Return the quantity whose money may go back, in the line's unit
 
         It follows the timing of the policy and never exceeds what the final
         review approved; what was rejected or goes back to the customer is
-        not paid for.
+        not paid for, neither is what is in dispute unless disputed is unset.
         """
         if self.order.state not in {'approved', 'done'}:
             return 0
@@ -716,7 +716,8 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             and d.state != 'cancelled')
         quantity = min(
             self.approved_quantity or 0,
-            self.open_quantity - given_back - self._get_disputed_quantity())
+            self.open_quantity - given_back
+            - (self._get_disputed_quantity() if disputed else 0))
         timing = self._get_refund_timing()
         if self.expects_goods and timing == 'receipt':
             quantity = min(

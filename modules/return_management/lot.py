@@ -112,7 +112,10 @@ class Line(metaclass=PoolMeta):
             moves = [m for m in disposition.moves if m.state != 'cancelled']
             if disposition.state == 'cancelled':
                 continue
-            elif moves:
+            for move in disposition._get_moves_back():
+                free[move.lot] += Uom.compute_qty(
+                    move.unit, move.quantity, self.unit, round=False)
+            if moves:
                 for move in moves:
                     take(disposition, move.lot, Uom.compute_qty(
                             move.unit, move.quantity, self.unit, round=False))

@@ -20,6 +20,9 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 from .exceptions import ParcelError
 from .model import GuardedMixin
 
+# Where a return is while its goods may come
+OPEN_STATES = ['draft', 'submitted', 'reviewed', 'approved']
+
 
 class ParcelMixin:
     "What is known of a parcel that came"
@@ -554,11 +557,13 @@ class Identify(Wizard):
             raise ParcelError(gettext(
                     'return_management.msg_parcel_modify',
                     parcel=parcel.rec_name))
+        before = list(parcel.orders)
         if self.start.orders:
             with check_access():
                 orders = Order.search([
                         ('id', 'in', [o.id for o in self.start.orders]),
                         ('company', '=', parcel.company.id),
+                        ('state', 'in', OPEN_STATES),
                         ])
         elif self.start.party:
             orders = [parcel._get_unannounced_order(self.start.party)]
@@ -570,6 +575,7 @@ class Identify(Wizard):
         parcel.orders = orders
         parcel.state = 'identified'
         parcel.save()
+        Order._queue_process(list(dict.fromkeys([*before, *orders])))
         return 'end'
 
 
@@ -582,6 +588,7 @@ class IdentifyStart(ModelView):
         'return.order', None, None, "Return Orders",
         domain=[
             ('company', '=', Eval('company', -1)),
+            ('state', 'in', OPEN_STATES),
             ],
         help="The returns whose goods are in the parcel.")
     party = fields.Many2One(

@@ -140,6 +140,7 @@ class Erase(metaclass=PoolMeta):
         EmailAddress = pool.get('ir.email.address')
         Handover = pool.get('return.handover')
         Order = pool.get('return.order')
+        Parcel = pool.get('return.parcel')
         applied = ['OR',
             ('applicant', '=', party_id),
             [('applicant', '=', None), ('party', '=', party_id)],
@@ -161,6 +162,9 @@ class Erase(metaclass=PoolMeta):
                 ['description', 'identity_note', 'pickup_note'],
                 [None, None, None]),
             (Handover, handed_over, True, ['note'], [None]),
+            (Parcel, [('orders', 'in', [o.id for o in applications])], True,
+                ['sender', 'note'],
+                [None, None]),
             (Handover, [('end', '=', 'customer'), *handed_over], False,
                 ['giver', 'signature', 'signature_id'],
                 ['****', None, None]),

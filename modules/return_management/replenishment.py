@@ -380,7 +380,7 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         Disposition.save([
                 Disposition(
                     line=l, action=r.proposal, accepted=True,
-                    quantity=l.undecided_quantity,
+                    quantity=l.decidable_quantity,
                     write_off=write_offs.get(r))
                 for r in records for l in lines[r]])
         for record, write_off in write_offs.items():
@@ -398,7 +398,7 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
                     ('order.state', 'in', ['reviewed', 'approved', 'done']),
                     ('order.goods_settled', '=', False),
                     ]):
-            if line.undecided_quantity > 0:
+            if line.decidable_quantity > 0:
                 order = line.order
                 found[order.company, order.warehouse, line.product].append(
                     line)

@@ -345,7 +345,6 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('planned', 'ready'),
             ('ready', 'offered'),
             ('offered', 'sold'),
-            ('sold', 'offered'),
             ('evaluated', 'withdrawn'),
             ('planned', 'withdrawn'),
             ('ready', 'withdrawn'),
@@ -685,6 +684,7 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
             return resales
         copies = cls.copy(split, default={
                 'quantity': lambda data: rests[data['id']],
+                'state': lambda data: data['state'],
                 })
         cls.set_number(copies)
         for resale in split:
@@ -741,9 +741,9 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         pass
 
     @classmethod
-    @Workflow.transition('offered')
     def _offer_again(cls, resales):
-        pass
+        # No button may offer what is sold
+        cls.write(resales, {'state': 'offered'})
 
     @classmethod
     def update_sold(cls, resales):
@@ -773,15 +773,15 @@ class Disposition(metaclass=PoolMeta):
         'return.resale', 'disposition', "Resales", readonly=True)
 
     @classmethod
-    def __setup__(cls):
-        super().__setup__()
-        cls._transitions.add(('done', 'cancelled'))
-
-    @classmethod
     def copy(cls, dispositions, default=None):
         default = default.copy() if default is not None else {}
         default.setdefault('resales')
         return super().copy(dispositions, default=default)
+
+    def _get_moves_back(self):
+        "Return the moves that brought back what was not resold"
+        return [
+            m for r in self.resales for m in r.moves if m.state == 'done']
 
     @classmethod
     def _do(cls, dispositions):
@@ -829,13 +829,9 @@ class Disposition(metaclass=PoolMeta):
             else:
                 whole.append(disposition)
         cls.save(parts)
-        cls._release(whole)
+        # No button may cancel what is done
+        cls.write(whole, {'state': 'cancelled'})
         cls.save(drafts)
-
-    @classmethod
-    @Workflow.transition('cancelled')
-    def _release(cls, dispositions):
-        pass
 
     def _get_new_decision(self, quantity):
         forbidden = {'resale', *self.line.reason.all_forbidden_actions}

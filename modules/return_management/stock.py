@@ -332,9 +332,10 @@ class Move(metaclass=PoolMeta):
             return False
         if area == warehouse.resale_location:
             # What is there may be sold
-            return bool(
-                self.to_location.return_area
-                or self.to_location.is_inside(warehouse.storage_location))
+            return (
+                self.to_location.type == 'storage'
+                and not self.to_location.is_inside(
+                    warehouse.output_location))
         return self.to_location.type in {'storage', 'customer'}
 
     @classmethod

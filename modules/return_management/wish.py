@@ -338,10 +338,10 @@ class Line(metaclass=PoolMeta):
         "Whether money is to go back for the line"
         return self.wish not in {'replacement', 'repair'}
 
-    def _get_refundable_quantity(self):
+    def _get_refundable_quantity(self, disputed=True):
         if not self.expects_refund:
             return 0
-        return super()._get_refundable_quantity()
+        return super()._get_refundable_quantity(disputed=disputed)
 
     def _get_default_action(self):
         if (self.wish == 'repair'

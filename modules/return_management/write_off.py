@@ -302,7 +302,8 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
             sequence = config.get_multivalue(
                 'write_off_sequence', company=company.id)
             for write_off in c_write_offs:
-                dispositions = list(write_off.dispositions)
+                dispositions = [
+                    d for d in write_off.dispositions if d.state == 'draft']
                 if not dispositions:
                     raise WriteOffError(gettext(
                             'return_management.msg_write_off_empty',
@@ -361,7 +362,10 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('rejected')
     @set_employee('rejected_by')
     def reject(cls, write_offs):
+        pool = Pool()
+        Order = pool.get('return.order')
         for write_off in write_offs:
+            Order._get_employee(write_off.company)
             if not write_off.refusal:
                 raise WriteOffError(gettext(
                         'return_management.msg_write_off_refusal',

@@ -216,8 +216,8 @@ class Line(metaclass=PoolMeta):
         for line in lines:
             granted = line.granted_quantity
             if granted and line.unit.round(
-                    line._get_refundable_quantity()
-                    + line._get_disputed_quantity() - granted) < 0:
+                    line._get_refundable_quantity(disputed=False)
+                    - granted) < 0:
                 raise RefundedError(gettext(
                         'return_refund.msg_line_granted',
                         line=line.rec_name))
