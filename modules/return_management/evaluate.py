@@ -200,12 +200,15 @@ class Evaluate(Wizard):
     def transition_decide(self):
         pool = Pool()
         Disposition = pool.get('return.disposition')
+        lines = self._get_lines()
         dispositions = [
-            row.get_disposition() for row in self.start.rows if row.quantity]
-        # The same rights as by hand
+            row.get_disposition() for row in self.start.rows
+            if row.quantity and row.line in lines]
+        # The same rights as by hand; save would not look at them
         with check_access():
-            Disposition.save(dispositions)
-            Disposition.decide(Disposition.browse(dispositions))
+            dispositions = Disposition.create(
+                [d._save_values for d in dispositions])
+            Disposition.decide(dispositions)
         return 'end'
 
 
