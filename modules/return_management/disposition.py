@@ -375,12 +375,13 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def _split(cls, quantities):
         "Keep what was moved and let the rest be decided anew"
-        rests = {}
+        rests, to_write = {}, []
         for disposition, moved in quantities.items():
             rests[disposition.id] = disposition.unit.round(
                 disposition.quantity - moved)
-            disposition.quantity = moved
-        cls.save(list(quantities))
+            to_write.extend(([disposition], {'quantity': moved}))
+        if to_write:
+            cls.write(*to_write)
         cls.copy(list(quantities), default={
                 'quantity': lambda data: rests[data['id']]})
 

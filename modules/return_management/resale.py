@@ -819,16 +819,16 @@ class Disposition(metaclass=PoolMeta):
         quantities maps dispositions to what came back.  In whose favour the
         return was decided stays.
         """
-        drafts, whole, parts = [], [], []
+        drafts, whole, to_write = [], [], []
         for disposition, quantity in quantities.items():
             drafts.append(disposition._get_new_decision(quantity))
             rest = disposition.unit.round(disposition.quantity - quantity)
             if rest > 0:
-                disposition.quantity = rest
-                parts.append(disposition)
+                to_write.extend(([disposition], {'quantity': rest}))
             else:
                 whole.append(disposition)
-        cls.save(parts)
+        if to_write:
+            cls.write(*to_write)
         # No button may cancel what is done
         cls.write(whole, {'state': 'cancelled'})
         cls.save(drafts)

@@ -2,11 +2,13 @@
 # of this repository contains the full copyright notices and license terms.
 
 from collections import defaultdict
+from contextlib import contextmanager
 
 from trytond.i18n import gettext
 from trytond.model import ModelView, Workflow, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval, If
+from trytond.transaction import Transaction
 
 from .exceptions import RefundedError
 
@@ -229,8 +231,27 @@ class Disposition(metaclass=PoolMeta):
     @classmethod
     def validate_fields(cls, dispositions, field_names):
         super().validate_fields(dispositions, field_names)
-        if field_names & {'line', 'quantity', 'accepted', 'state'}:
+        if (field_names & {'line', 'quantity', 'accepted', 'state'}
+                and not Transaction().context.get('_return_replace')):
             cls._check_granted([d.line for d in dispositions])
+
+    @classmethod
+    def _split(cls, quantities):
+        with cls._check_replaced(quantities):
+            super()._split(quantities)
+
+    @classmethod
+    def decide_anew(cls, quantities):
+        with cls._check_replaced(quantities):
+            super().decide_anew(quantities)
+
+    @classmethod
+    @contextmanager
+    def _check_replaced(cls, dispositions):
+        "Check what was granted only once others replace the dispositions"
+        with Transaction().set_context(_return_replace=True):
+            yield
+        cls._check_granted([d.line for d in dispositions])
 
     @classmethod
     def delete(cls, dispositions):
