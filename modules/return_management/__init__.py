@@ -133,6 +133,7 @@ def register():
         resale.Disclosure,
         resale.Price,
         resale.Resale,
+        resale.Order,
         resale.Disposition,
         resale_sale.Sale,
         resale_sale.Line,

@@ -294,6 +294,14 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
             "Left", digits='unit',
             help="What is offered and not sold, in the unit."),
         'get_quantities')
+    to_bring_back = fields.Function(fields.Float(
+            "To Bring Back", digits='unit',
+            states={
+                'invisible': ~Eval('state').in_(['refused', 'withdrawn']),
+                },
+            help="What still lies in the resale location without a shipment "
+            "that brings it back, in the unit."),
+        'get_to_bring_back')
     state = fields.Selection([
             ('draft', "To Evaluate"),
             ('evaluated', "To Plan"),
@@ -375,8 +383,9 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                     },
                 'withdraw': {
                     'invisible': ~Eval('state').in_(
-                        ['evaluated', 'planned', 'ready', 'offered']),
-                    'depends': ['state'],
+                        ['evaluated', 'planned', 'ready', 'offered'])
+                    & ~(Eval('to_bring_back', 0) > 0),
+                    'depends': ['state', 'to_bring_back'],
                     },
                 })
 
@@ -387,6 +396,23 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
     def get_location(self, name):
         location = self.warehouse.resale_location
         return location.id if location else None
+
+    @classmethod
+    def get_to_bring_back(cls, resales, name):
+        return {
+            r.id: r._get_rest_to_bring_back(
+                [m for m in r.moves if m.state != 'cancelled'])
+            for r in resales}
+
+    def _get_rest_to_bring_back(self, moves):
+        "Return what the moves do not bring back"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        if self.state not in {'refused', 'withdrawn'}:
+            return 0
+        return self.unit.round(self.quantity - sum(
+                Uom.compute_qty(m.unit, m.quantity, self.unit)
+                for m in moves))
 
     @fields.depends('company')
     def on_change_with_currency(self, name=None):
@@ -518,7 +544,9 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls._set_disclosure(sound)
         cls._set_price(sound)
         cls._evaluate(sound)
-        cls._refuse([r for r in resales if r.sound == 'no'])
+        refused = [r for r in resales if r.sound == 'no']
+        cls._refuse(refused)
+        cls._bring_back(refused)
 
     @classmethod
     @Workflow.transition('evaluated')
@@ -531,7 +559,6 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
     @set_employee('evaluated_by')
     def _refuse(cls, resales):
         cls.write(resales, {'evaluated_at': dt.datetime.now()})
-        cls._bring_back(resales)
 
     @classmethod
     def _set_disclosure(cls, resales):
@@ -666,11 +693,15 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
     def withdraw(cls, resales):
         "Take what is not sold back to be decided anew"
         cls.lock(resales)
+        cls._check_employee(resales)
+        # The warehouse may have cancelled what was to bring them back
+        again = [r for r in resales if r.to_bring_back > 0]
         resales = [
             r for r in resales
             if r.state in {'evaluated', 'planned', 'ready', 'offered'}]
-        cls._check_employee(resales)
-        cls._withdraw(cls._split(resales))
+        withdrawn = cls._split(resales)
+        cls._withdraw(withdrawn)
+        cls._bring_back(withdrawn + again)
 
     @classmethod
     def _split(cls, resales):
@@ -698,7 +729,7 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('withdrawn')
     @set_employee('withdrawn_by')
     def _withdraw(cls, resales):
-        cls._bring_back(resales)
+        pass
 
     @classmethod
     def _bring_back(cls, resales):
@@ -706,8 +737,10 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         pool = Pool()
         Date = pool.get('ir.date')
         Move = pool.get('stock.move')
+        Order = pool.get('return.order')
         Shipment = pool.get('stock.shipment.internal')
         groups = defaultdict(list)
+        resales = cls.browse(resales)
         for resale in resales:
             groups[
                 resale.company, resale.location,
@@ -727,13 +760,15 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                             origin=r,
                             product=r.product,
                             unit=r.unit,
-                            quantity=r.quantity,
+                            quantity=r.to_bring_back,
                             company=company,
                             from_location=from_location,
                             to_location=to_location,
                             state='draft') for r in grouped]))
         Shipment.save(shipments)
         Shipment.wait(shipments)
+        Order._queue_process(list(dict.fromkeys(
+                    r.disposition.order for r in resales)))
 
     @classmethod
     @Workflow.transition('sold')
@@ -764,6 +799,16 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                         grade=self.grade_string),
                     self.disclosure,
                     self.condition]))
+
+
+class Order(metaclass=PoolMeta):
+    __name__ = 'return.order'
+
+    def _goods_settled(self):
+        return super()._goods_settled() and not any(
+            r._get_rest_to_bring_back(
+                [m for m in r.moves if m.state == 'done']) > 0
+            for l in self.lines for d in l.dispositions for r in d.resales)
 
 
 class Disposition(metaclass=PoolMeta):

@@ -324,8 +324,23 @@ class Move(metaclass=PoolMeta):
         with without_check_access():
             moves = cls.browse(list(map(int, moves)))
             cls.check_return_resale(moves)
+            cls.check_withdrawn_resale(moves)
             super().check_return_disposition([
                     m for m in moves if not m.withdrawn_resale])
+
+    @classmethod
+    def check_withdrawn_resale(cls, moves):
+        "Check that no more comes back than was withdrawn or refused"
+        back = defaultdict(list)
+        for move in moves:
+            if move.withdrawn_resale and move.state != 'done':
+                back[move.withdrawn_resale].append(move)
+        for resale, r_moves in back.items():
+            done = [m for m in resale.moves if m.state == 'done']
+            if resale._get_rest_to_bring_back(done + r_moves) < 0:
+                raise AreaError(gettext(
+                        'return_management.msg_move_resale_back',
+                        resale=resale.rec_name))
 
     @classmethod
     def check_return_resale(cls, moves):
