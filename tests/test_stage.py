@@ -537,3 +537,36 @@ def test_submitted_before(database):
     order.reload()
     order.click('review')
     assert [(s.stage, s.role) for s in order.stages] == [('final', 'sales')]
+
+
+def test_discrepancy(database, sink):
+    "Test that sales is told at once what differs, and has three days"
+    activate('return_management')
+    user = create_user("Anna", 'group_return_sales')
+    user.email = 'anna@example.com'
+    user.save()
+    product = create_product()
+    stock(product, 5)
+    order = create_return(deliver(create_customer(), (product, 5)))
+    order.reload()
+    shipment, = order.shipments
+    move, = shipment.incoming_moves
+    move.quantity = 3
+    shipment.save()
+    assert not sink
+
+    receive(shipment)
+
+    order.reload()
+    discrepancy, = order.discrepancies
+    (_, text), = [
+        m for to, m in read(sink).items() if to == 'anna@example.com']
+    assert discrepancy.number in text
+    stage, = [
+        s for s in order.stages
+        if s.stage == 'discrepancy' and not s.ended_at]
+    assert (stage.role, stage.days) == ('sales', 3)
+    pass_days([order])
+    assert order.id in [
+        s.order.id for s in Model.get('return.order.stage').find([
+                ('overdue', '=', True), ('stage', '=', 'discrepancy')])]

@@ -187,6 +187,8 @@ def register():
         dock.DockLine_Lot,
         lot.Disposition,
         lot.Move,
+        lot.Resale,
+        lot.SaleLine,
         module='return_management', type_='model',
         depends=['stock_lot'])
     Pool.register(

@@ -252,16 +252,23 @@ class Loss(GuardedMixin, Workflow, ModelSQL, ModelView):
     def check_quantity(cls, losses):
         """Check that no more is lost than there was
 
-        Before the receipt that is what was announced.
+        Before the receipt that is what was announced, after it what has not
+        reached its end.
         """
         pool = Pool()
         Line = pool.get('return.order.line')
         lines = Line.browse(list({l.line.id for l in losses}))
         lost = Line._get_lost(lines)
+        new = defaultdict(float)
+        for loss in losses:
+            if loss.stage != 'transport' and loss.state == 'recorded':
+                new[loss.line.id] += loss.quantity
         for line in lines:
             total, inside = lost[line.id]
+            kept = line.received_quantity - line._get_left_quantity()
             if (line.unit.round(total - line.quantity) > 0
-                    or line.unit.round(inside - line.received_quantity) > 0):
+                    or line.unit.round(inside - line.received_quantity) > 0
+                    or line.unit.round(new[line.id] - kept) > 0):
                 raise LossError(gettext(
                         'return_management.msg_loss_quantity',
                         line=line.rec_name))
@@ -298,6 +305,12 @@ class Line(metaclass=PoolMeta):
             help="What was damaged, spoiled or missing after the customer "
             "handed it over."),
         'get_lost_quantity')
+
+    def _get_left_quantity(self):
+        "Return what has come to where it is no loss of a return any more"
+        return sum(
+            d.quantity for d in self.dispositions
+            if d.state == 'done' and d.action != 'resale')
 
     @classmethod
     def get_lost_quantity(cls, lines, name):

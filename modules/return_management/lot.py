@@ -236,3 +236,46 @@ class Move(metaclass=PoolMeta):
                         'return_management.msg_move_disposition_lot',
                         move=move.rec_name,
                         disposition=disposition.rec_name))
+
+    @classmethod
+    def check_return_resale(cls, moves):
+        super().check_return_resale(moves)
+        for move in moves:
+            area, warehouse = move.from_location.find_return_area()
+            if not area or area != warehouse.resale_location:
+                continue
+            line = move.resale_line
+            resale = line.resale if line else move.withdrawn_resale
+            if resale and move.lot not in resale.lots:
+                raise AreaError(gettext(
+                        'return_management.msg_move_resale_lot',
+                        move=move.rec_name,
+                        resale=resale.rec_name,
+                        lots=', '.join(
+                            l.rec_name for l in resale.lots if l)))
+
+
+class Resale(metaclass=PoolMeta):
+    __name__ = 'return.resale'
+
+    @property
+    def lots(self):
+        "The lots that were brought to be resold, None for goods without"
+        return list(dict.fromkeys(
+                m.lot for m in self.disposition.moves if m.state == 'done'))
+
+    def _get_move_back(self, quantity):
+        move = super()._get_move_back(quantity)
+        if len(self.lots) == 1:
+            move.lot, = self.lots
+        return move
+
+
+class SaleLine(metaclass=PoolMeta):
+    __name__ = 'sale.line'
+
+    def get_move(self, shipment_type):
+        move = super().get_move(shipment_type)
+        if move and self.resale and len(self.resale.lots) == 1:
+            move.lot, = self.resale.lots
+        return move

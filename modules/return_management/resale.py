@@ -736,7 +736,6 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Ship the goods to where they can be decided anew"
         pool = Pool()
         Date = pool.get('ir.date')
-        Move = pool.get('stock.move')
         Order = pool.get('return.order')
         Shipment = pool.get('stock.shipment.internal')
         groups = defaultdict(list)
@@ -756,19 +755,25 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                     planned_date=today,
                     planned_start_date=today,
                     state='draft',
-                    moves=[Move(
-                            origin=r,
-                            product=r.product,
-                            unit=r.unit,
-                            quantity=r.to_bring_back,
-                            company=company,
-                            from_location=from_location,
-                            to_location=to_location,
-                            state='draft') for r in grouped]))
+                    moves=[
+                        r._get_move_back(r.to_bring_back) for r in grouped]))
         Shipment.save(shipments)
         Shipment.wait(shipments)
         Order._queue_process(list(dict.fromkeys(
                     r.disposition.order for r in resales)))
+
+    def _get_move_back(self, quantity):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        return Move(
+            origin=self,
+            product=self.product,
+            unit=self.unit,
+            quantity=quantity,
+            company=self.company,
+            from_location=self.location,
+            to_location=self.disposition.line._get_area(),
+            state='draft')
 
     @classmethod
     @Workflow.transition('sold')

@@ -370,12 +370,14 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
                 raise WriteOffError(gettext(
                         'return_management.msg_write_off_refusal',
                         write_off=write_off.rec_name))
+        cls.write(write_offs, {'state': 'rejected'})
         cls._release(write_offs)
 
     @classmethod
     @ModelView.button
     @Workflow.transition('cancelled')
     def cancel(cls, write_offs):
+        cls.write(write_offs, {'state': 'cancelled'})
         cls._release(write_offs)
 
     @classmethod
@@ -486,6 +488,19 @@ class Disposition(metaclass=PoolMeta):
                     raise AccessError(gettext(
                             'return_management.msg_write_off_modify',
                             write_off=write_off.rec_name))
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, dispositions):
+        for disposition in dispositions:
+            write_off = disposition.write_off
+            # What waits for approval is what was requested
+            if write_off and write_off.state == 'requested':
+                raise AccessError(gettext(
+                        'return_management.msg_write_off_modify',
+                        write_off=write_off.rec_name))
+        super().cancel(dispositions)
 
     def _check_decide(self):
         super()._check_decide()
