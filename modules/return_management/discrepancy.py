@@ -354,7 +354,7 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
                         line=line.rec_name))
         for line in Line.browse(list(lines)):
             if line.unit.round(
-                    line._get_disputed_quantity(short=False)
+                    line._get_discrepancy_quantity(short=False)
                     - line.missing_quantity) > 0:
                 raise DiscrepancyError(gettext(
                         'return_management.msg_discrepancy_quantity',
@@ -676,8 +676,14 @@ class Line(metaclass=PoolMeta):
         "Test if what is missing is known to be on its way"
         return False
 
-    def _get_disputed_quantity(self, short=True):
-        return super()._get_disputed_quantity() + sum(
+    def _get_disputed_quantity(self):
+        # A part of what was short may have come since
+        return super()._get_disputed_quantity() + min(
+            self._get_discrepancy_quantity(), max(0, self.missing_quantity))
+
+    def _get_discrepancy_quantity(self, short=True):
+        "Return the quantity of the open discrepancies about what is missing"
+        return sum(
             d.quantity for d in self.discrepancies
             if d.state == 'open'
             and d.kind in {'short', 'wrong_lot', 'damaged', 'empty'}
@@ -686,7 +692,8 @@ class Line(metaclass=PoolMeta):
     def _get_short_quantity(self):
         "Return what is missing and not in dispute for another reason"
         return self.unit.round(
-            self.missing_quantity - self._get_disputed_quantity(short=False))
+            self.missing_quantity
+            - self._get_discrepancy_quantity(short=False))
 
     def _get_shorts(self):
         "Return the discrepancies to open of what is missing"

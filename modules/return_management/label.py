@@ -5,6 +5,7 @@ from trytond.i18n import gettext
 from trytond.modules.company import CompanyReport
 from trytond.pool import Pool, PoolMeta
 
+from .calendar import get_local_date
 from .exceptions import LabelError
 
 
@@ -24,6 +25,30 @@ class Goods(metaclass=PoolMeta):
         return statuses + list(dict.fromkeys(
                 d.action_string for d in self.line.dispositions
                 if d.state in {'decided', 'waiting'}))
+
+
+class Discrepancy(metaclass=PoolMeta):
+    __name__ = 'return.discrepancy'
+
+    @property
+    def reason(self):
+        "The reason of the line that it is about, or None"
+        return self.line.reason if self.line else None
+
+    @property
+    def category(self):
+        return self.reason.category if self.reason else None
+
+    @property
+    def since(self):
+        return get_local_date(self.company, self.found_at)
+
+    @property
+    def statuses(self):
+        return [gettext(
+                'return_management.msg_label_dispute',
+                discrepancy=self.number,
+                kind=self.kind_string)]
 
 
 class LineLabel(CompanyReport):
@@ -62,3 +87,15 @@ class OrderLabel(LineLabel):
     @classmethod
     def get_labels(cls, orders):
         return super().get_labels([l for o in orders for l in o.lines])
+
+
+class DiscrepancyLabel(LineLabel):
+    __name__ = 'return.discrepancy.label'
+
+    @classmethod
+    def get_labels(cls, discrepancies):
+        labels = [
+            d for d in discrepancies if d.location and d.state == 'open']
+        if not labels:
+            raise LabelError(gettext('return_management.msg_label_goods'))
+        return labels
