@@ -5,11 +5,11 @@ from trytond.pool import Pool
 
 from . import (
     applicant, area, calendar, chain, check, configuration, contact, delay,
-    delivery, discrepancy, disposition, dock, eligibility, entry, evaluate,
-    explain, handover, instructions, ir, kit, label, line, loss, lot, match,
-    opinion, order, parcel, party, pickup, policy, policy_print, reason,
-    replenishment, resale, resale_sale, sale, similar, simulation, slip, stage,
-    stock, supply, wish, work_order, write_off)
+    delivery, discrepancy, discrepancy_lot, disposition, dock, eligibility,
+    entry, evaluate, explain, handover, instructions, ir, kit, label, line,
+    loss, lot, match, opinion, order, parcel, party, period, pickup, policy,
+    policy_print, reason, replenishment, resale, resale_sale, sale, similar,
+    simulation, slip, stage, stock, supply, wish, work_order, write_off)
 
 __all__ = ['register']
 
@@ -166,7 +166,7 @@ def register():
         module='return_management', type_='model')
     Pool.register(
         stock.Move_Continental,
-        discrepancy.Move_Continental,
+        period.Move,
         write_off.Move_Continental,
         module='return_management', type_='model',
         depends=['account_stock_continental'])
@@ -183,8 +183,8 @@ def register():
     Pool.register(
         lot.Order,
         lot.Line,
-        discrepancy.Discrepancy_Lot,
-        discrepancy.Move_Lot,
+        discrepancy_lot.Discrepancy,
+        discrepancy_lot.Move,
         dock.DockLine_Lot,
         lot.Disposition,
         lot.Move,
