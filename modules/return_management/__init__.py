@@ -171,6 +171,11 @@ def register():
         module='return_management', type_='model',
         depends=['account_stock_continental'])
     Pool.register(
+        replenishment.Replenishment_Request,
+        replenishment.PurchaseRequest,
+        module='return_management', type_='model',
+        depends=['purchase_request'])
+    Pool.register(
         supply.PurchaseRequest,
         replenishment.Replenishment_Supply,
         supply.Product,

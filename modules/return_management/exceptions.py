@@ -135,3 +135,7 @@ class DelayError(ValidationError):
 
 class HandoverError(ValidationError):
     pass
+
+
+class ReplenishmentError(ValidationError):
+    pass

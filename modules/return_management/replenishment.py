@@ -15,6 +15,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction, without_check_access
 
+from .exceptions import ReplenishmentError
 from .model import GuardedMixin
 
 
@@ -61,8 +62,12 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         domain=[('to_date', '>=', Eval('from_date'))],
         states=_states,
         help="The last day of the figures.")
+    demand_quantity = figure(
+        "Demand", "What customers ordered: the lines of confirmed sales with "
+        "a sale date in the period, those of the warehouse, whether they are "
+        "delivered yet or not; without what sales take back.")
     sold_quantity = figure(
-        "Sold", "What sales delivered in the period: the demand.")
+        "Sold", "What sales delivered out of the warehouse in the period.")
     returned_quality = figure(
         "Returned: Quality", "What came back for its quality.")
     returned_demand = figure(
@@ -78,6 +83,13 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
     quarantine_quantity = figure(
         "In Quarantine", "What lies in the quarantine.")
     resale_quantity = figure("In Resale", "What lies in the resale location.")
+    unsold_quantity = figure(
+        "In Resale, Unsold",
+        "What resales hold and no confirmed sale takes: it is proposed for "
+        "resale already.")
+    undecided_quantity = figure(
+        "To Propose",
+        "The returned goods about which nothing is decided or proposed.")
     decision = fields.Selection([
             ('no_longer', "No Longer Replenished"),
             ('replenish', "Replenished"),
@@ -93,9 +105,9 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
             'invisible': Eval('decision') != 'no_longer',
             'required': Eval('decision') == 'no_longer',
             },
-        help="What is proposed for the undecided returned goods of the "
-        "product.\n"
-        "Stock that can be sold is not touched.")
+        help="What is proposed for the returned goods of the product about "
+        "which nothing is decided or proposed.\n"
+        "Stock that can be sold and goods in resale are not touched.")
     min_quantity = fields.Float(
         "Minimal Quantity", digits='unit', states=_states_plan,
         domain=['OR',
@@ -111,7 +123,7 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Target Quantity", digits='unit', states=_states_plan,
         help="The stock up to which the product is bought, in its default "
         "unit.\n"
-        "What was sold in the period by default.")
+        "The demand of the period by default.")
     note = fields.Text("Note", states=_states)
     write_off = fields.Many2One(
         'return.write_off', "Write-off", readonly=True, ondelete='RESTRICT',
@@ -179,10 +191,10 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
     def on_change_with_unit(self, name=None):
         return self.product.default_uom if self.product else None
 
-    @fields.depends('decision', 'target_quantity', 'sold_quantity')
+    @fields.depends('decision', 'target_quantity', 'demand_quantity')
     def on_change_decision(self):
         if self.decision == 'replenish' and self.target_quantity is None:
-            self.target_quantity = self.sold_quantity
+            self.target_quantity = self.demand_quantity
 
     def get_rec_name(self, name):
         return self.product.rec_name
@@ -192,10 +204,11 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         return [('product.rec_name', *clause[1:])]
 
     _figures = [
-        'sold_quantity', 'returned_quality', 'returned_demand',
-        'returned_sales', 'returned_logistics', 'returned_other',
-        'storage_quantity', 'return_quantity', 'quarantine_quantity',
-        'resale_quantity']
+        'demand_quantity', 'sold_quantity', 'returned_quality',
+        'returned_demand', 'returned_sales', 'returned_logistics',
+        'returned_other', 'storage_quantity', 'return_quantity',
+        'quarantine_quantity', 'resale_quantity', 'unsold_quantity',
+        'undecided_quantity']
     _guarded_fields = {
         *_figures, 'write_off', 'decided_by', 'decided_on', 'state'}
 
@@ -252,9 +265,40 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
     def _get_figures(cls, records):
         "Map the id of records to their figures by name"
         figures = defaultdict(lambda: defaultdict(float))
+        cls._add_demand(records, figures)
         cls._add_moves(records, figures)
         cls._add_stock(records, figures)
+        cls._add_returned(records, figures)
         return figures
+
+    @classmethod
+    def _add_demand(cls, records, figures):
+        pool = Pool()
+        Line = pool.get('sale.line')
+        Sale = pool.get('sale.sale')
+        Uom = pool.get('product.uom')
+        cursor = Transaction().connection.cursor()
+        table = cls.__table__()
+        line, sale = Line.__table__(), Sale.__table__()
+        cursor.execute(*table
+            .join(line, condition=line.product == table.product)
+            .join(sale, condition=(sale.id == line.sale)
+                & (sale.company == table.company)
+                & (sale.warehouse == table.warehouse)
+                & (sale.sale_date >= table.from_date)
+                & (sale.sale_date <= table.to_date))
+            .select(
+                table.id, line.unit, Sum(line.quantity),
+                where=table.id.in_(list(map(int, records)))
+                & sale.state.in_(['confirmed', 'processing', 'done'])
+                & (line.quantity > 0),
+                group_by=[table.id, line.unit]))
+        rows = list(cursor)
+        products = {r.id: r.product for r in records}
+        units = {u.id: u for u in Uom.browse(list({u for _, u, _ in rows}))}
+        for id_, unit, quantity in rows:
+            figures[id_]['demand_quantity'] += Uom.compute_qty(
+                units[unit], quantity, products[id_].default_uom, round=False)
 
     @classmethod
     def _add_moves(cls, records, figures):
@@ -339,6 +383,36 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
                                     (location.id, record.product.id), 0))
 
     @classmethod
+    def _add_returned(cls, records, figures):
+        pool = Pool()
+        Resale = pool.get('return.resale')
+        Uom = pool.get('product.uom')
+        lines = cls._get_undecided_lines(records)
+        resales = defaultdict(list)
+        for resale in Resale.search([
+                    ('product', 'in', list({r.product.id for r in records})),
+                    ('state', 'in', [
+                            'draft', 'evaluated', 'planned', 'ready',
+                            'offered']),
+                    ]):
+            resales[resale.company, resale.warehouse, resale.product].append(
+                resale)
+        for record in records:
+            unit = record.product.default_uom
+            figures[record.id]['undecided_quantity'] = sum(
+                Uom.compute_qty(
+                    l.unit, l.decidable_quantity, unit, round=False)
+                for l in lines[record._key])
+            figures[record.id]['unsold_quantity'] = sum(
+                Uom.compute_qty(r.unit, r.left_quantity, unit, round=False)
+                for r in resales[record._key])
+
+    @property
+    def _key(self):
+        "What is decided about"
+        return self.company, self.warehouse, self.product
+
+    @classmethod
     @ModelView.button
     def compute(cls, records):
         cls._check_draft(records)
@@ -370,7 +444,13 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         Disposition = pool.get('return.disposition')
         ModelData = pool.get('ir.model.data')
         WriteOff = pool.get('return.write_off')
-        lines = cls._get_undecided_lines(records)
+        undecided = cls._get_undecided_lines(records)
+        # Each is proposed once
+        lines = {
+            r: [
+                l for l in undecided.pop(r._key, [])
+                if r.proposal not in l.reason.all_forbidden_actions]
+            for r in records}
         cause = ModelData.get_id(
             'return_management', 'write_off_cause_unsaleable')
         write_offs = {
@@ -389,10 +469,10 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     def _get_undecided_lines(cls, records):
-        "Map records to the lines with returned goods to decide"
+        "Map what is decided about to the lines with goods to propose"
         pool = Pool()
         Line = pool.get('return.order.line')
-        found = defaultdict(list)
+        lines = defaultdict(list)
         for line in Line.search([
                     ('product', 'in', list({r.product.id for r in records})),
                     ('order.state', 'in', ['reviewed', 'approved', 'done']),
@@ -400,21 +480,109 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
                     ]):
             if line.decidable_quantity > 0:
                 order = line.order
-                found[order.company, order.warehouse, line.product].append(
+                lines[order.company, order.warehouse, line.product].append(
                     line)
-        return {
-            r: [
-                l for l in found[r.company, r.warehouse, r.product]
-                if r.proposal not in l.reason.all_forbidden_actions]
-            for r in records}
+        return lines
 
     @classmethod
     def _plan(cls, records):
         "Let the supply follow the decisions"
 
 
+class Replenishment_Request(metaclass=PoolMeta):
+    __name__ = 'return.replenishment'
+
+    purchase_quantity = fields.Float(
+        "Quantity to Purchase", digits='unit',
+        domain=['OR',
+            ('purchase_quantity', '=', None),
+            ('purchase_quantity', '>=', 0),
+            ],
+        states={
+            'readonly': Eval('state') != 'draft',
+            'invisible': Eval('decision') != 'replenish',
+            },
+        help="What the purchase request asks for, in the default unit of the "
+        "product.\n"
+        "Leave empty to request nothing now.")
+    purchase_requests = fields.One2Many(
+        'purchase.request', 'origin', "Purchase Requests", readonly=True,
+        states={
+            'invisible': ~Eval('purchase_requests'),
+            })
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._guarded_fields = cls._guarded_fields | {'purchase_requests'}
+
+    @classmethod
+    def copy(cls, records, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('purchase_requests')
+        return super().copy(records, default=default)
+
+    @classmethod
+    def _plan(cls, records):
+        super()._plan(records)
+        cls._request_purchases([
+                r for r in records
+                if r.decision == 'replenish' and r.purchase_quantity])
+
+    @classmethod
+    def _request_purchases(cls, records):
+        pool = Pool()
+        Request = pool.get('purchase.request')
+        Request.save([r._get_purchase_request() for r in records])
+
+    def _get_purchase_request(self):
+        pool = Pool()
+        Request = pool.get('purchase.request')
+        Uom = pool.get('product.uom')
+        if not self.product.purchasable:
+            raise ReplenishmentError(gettext(
+                    'return_management.msg_replenishment_purchasable',
+                    product=self.product.rec_name))
+        with Transaction().set_context(company=self.company.id):
+            product = self.product.__class__(self.product)
+            supplier, date = Request.find_best_supplier(
+                product, None, company=self.company.id)
+        unit = product.purchase_uom or product.default_uom
+        return Request(
+            company=self.company,
+            warehouse=self.warehouse,
+            product=product,
+            party=supplier,
+            quantity=unit.ceil(Uom.compute_qty(
+                    product.default_uom, self.purchase_quantity, unit,
+                    round=False)),
+            unit=unit,
+            computed_quantity=self.purchase_quantity,
+            computed_unit=product.default_uom,
+            purchase_date=date,
+            stock_level=self.storage_quantity,
+            origin=self)
+
+
+class PurchaseRequest(metaclass=PoolMeta):
+    __name__ = 'purchase.request'
+
+    @classmethod
+    def _get_origin(cls):
+        return super()._get_origin() | {'return.replenishment'}
+
+
 class Replenishment_Supply(metaclass=PoolMeta):
     __name__ = 'return.replenishment'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.purchase_quantity.states['invisible'] = True
+
+    @classmethod
+    def _request_purchases(cls, records):
+        "The supply requests what the order points ask for"
 
     @classmethod
     def _plan(cls, records):
@@ -429,8 +597,7 @@ class Replenishment_Supply(metaclass=PoolMeta):
                     ])}
         to_save = []
         for record in records:
-            key = (record.company, record.warehouse, record.product)
-            point = points.get(key)
+            point = points.get(record._key)
             if record.decision == 'replenish':
                 if not point:
                     # Only what can be bought has an order point

@@ -161,7 +161,10 @@ class Line(GuardedMixin, metaclass=PoolMeta):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._sql_indexes.add(Index(t, (t.return_policy, Index.Range())))
+        cls._sql_indexes.update({
+                Index(t, (t.product, Index.Range())),
+                Index(t, (t.return_policy, Index.Range())),
+                })
 
     @classmethod
     def copy(cls, lines, default=None):

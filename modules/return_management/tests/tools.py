@@ -22,11 +22,11 @@ from trytond.transaction import Transaction
 
 __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
-    'create_policy', 'create_product', 'create_return', 'create_user',
-    'deliver', 'do_internal', 'get_area', 'get_reason', 'get_stock_accounts',
-    'get_tabs', 'get_warehouse', 'mail_server', 'offer', 'pass_days',
-    'publish', 'receive', 'resell', 'revise_policy', 'sell_resale', 'send',
-    'stock']
+    'create_other_company', 'create_policy', 'create_product', 'create_return',
+    'create_user', 'deliver', 'do_internal', 'get_area', 'get_reason',
+    'get_stock_accounts', 'get_tabs', 'get_warehouse', 'mail_server', 'offer',
+    'pass_days', 'publish', 'receive', 'resell', 'revise_policy',
+    'sell_resale', 'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -144,6 +144,16 @@ def create_employee(user, name="Employee", company=None):
     if cfg.user == user.id:
         cfg._context = type(user).get_preferences(True, {})
     return employee
+
+
+def create_other_company(name="Other Company"):
+    Company = Model.get('company.company')
+    Party = Model.get('party.party')
+    party = Party(name=name)
+    party.save()
+    company = Company(party=party, currency=get_company().currency)
+    company.save()
+    return company
 
 
 def create_user(name, *groups, company=None):
