@@ -8,8 +8,9 @@ from . import (
     delivery, discrepancy, discrepancy_lot, disposition, dock, eligibility,
     entry, evaluate, explain, handover, instructions, ir, kit, label, line,
     loss, lot, match, opinion, order, parcel, party, period, pickup, policy,
-    policy_print, reason, replenishment, resale, resale_sale, sale, similar,
-    simulation, slip, stage, stock, supply, wish, work_order, write_off)
+    policy_print, reason, replenishment, resale, resale_sale, sale, shipping,
+    similar, simulation, slip, stage, stock, supply, wish, work_order,
+    write_off)
 
 __all__ = ['register']
 
@@ -198,10 +199,27 @@ def register():
         module='return_management', type_='model',
         depends=['stock_lot'])
     Pool.register(
+        shipping.Order,
+        shipping.Parcel,
+        module='return_management', type_='model',
+        depends=['carrier'])
+    Pool.register(
         delivery.ShipmentOut_Carrier,
         delivery.Carrier,
+        shipping.Order_ShipmentCost,
         module='return_management', type_='model',
         depends=['stock_shipment_cost'])
+    Pool.register(
+        shipping.Package,
+        module='return_management', type_='model',
+        depends=['stock_package'])
+    Pool.register(
+        shipping.Order_Shipping,
+        shipping.Parcel_Shipping,
+        shipping.Package_Shipping,
+        shipping.ShipmentOut_Shipping,
+        module='return_management', type_='model',
+        depends=['stock_package_shipping'])
     Pool.register(
         delivery.Deliver,
         entry.Entry,
@@ -229,6 +247,14 @@ def register():
         dock.Dock_Lot,
         module='return_management', type_='wizard',
         depends=['stock_lot'])
+    Pool.register(
+        shipping.Dock_Package,
+        module='return_management', type_='wizard',
+        depends=['stock_package'])
+    Pool.register(
+        shipping.Dock_Shipping,
+        module='return_management', type_='wizard',
+        depends=['stock_package_shipping'])
     Pool.register(
         work_order.WorkOrder,
         slip.Slip,

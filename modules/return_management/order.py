@@ -316,7 +316,7 @@ class Order(
         self.contact_address = (
             self.party.address_get() if self.party else None)
 
-    @fields.depends('lines', 'warehouse', 'currency')
+    @fields.depends(methods=['_set_from_sale'])
     def on_change_lines(self):
         self._set_from_sale()
 
