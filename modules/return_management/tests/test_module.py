@@ -100,7 +100,9 @@ class ReturnManagementTestCase(
         ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
     "Test Return Management module"
     module = 'return_management'
-    extras = ['stock_lot', 'stock_shipment_cost']
+    extras = [
+        'purchase_request', 'stock_lot', 'stock_package_shipping',
+        'stock_shipment_cost']
 
     @with_transaction()
     def test_policy_last_date(self):
