@@ -184,6 +184,8 @@ def register():
         depends=['stock_supply'])
     Pool.register(
         kit.Line,
+        kit.SaleLineComponent,
+        kit.Replenishment,
         module='return_management', type_='model',
         depends=['product_kit'])
     Pool.register(

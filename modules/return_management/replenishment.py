@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from dateutil.relativedelta import relativedelta
 from sql.aggregate import Sum
-from sql.operators import Concat
+from sql.operators import Concat, Or
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
@@ -274,12 +274,12 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def _add_demand(cls, records, figures):
         pool = Pool()
-        Line = pool.get('sale.line')
         Sale = pool.get('sale.sale')
         Uom = pool.get('product.uom')
         cursor = Transaction().connection.cursor()
         table = cls.__table__()
-        line, sale = Line.__table__(), Sale.__table__()
+        sale = Sale.__table__()
+        line = cls._get_ordered()
         cursor.execute(*table
             .join(line, condition=line.product == table.product)
             .join(sale, condition=(sale.id == line.sale)
@@ -299,6 +299,19 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         for id_, unit, quantity in rows:
             figures[id_]['demand_quantity'] += Uom.compute_qty(
                 units[unit], quantity, products[id_].default_uom, round=False)
+
+    @classmethod
+    def _get_ordered(cls):
+        "Return the query of the products that sales order"
+        pool = Pool()
+        Line = pool.get('sale.line')
+        line = Line.__table__()
+        return line.select(line.sale, line.product, line.unit, line.quantity)
+
+    @classmethod
+    def _sale_origins(cls):
+        "Return the models of what moves deliver for a sale"
+        return ['sale.line']
 
     @classmethod
     def _add_moves(cls, records, figures):
@@ -330,7 +343,9 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
 
         tables, where = query(
             move.from_location, move.to_location,
-            move.origin.like('sale.line,%'))
+            Or([
+                    move.origin.like(name + ',%')
+                    for name in cls._sale_origins()]))
         cursor.execute(*tables.select(
                 table.id, Sum(move.internal_quantity),
                 where=where, group_by=table.id))
