@@ -183,12 +183,6 @@ def register():
         module='return_management', type_='model',
         depends=['stock_supply'])
     Pool.register(
-        kit.Line,
-        kit.SaleLineComponent,
-        kit.Replenishment,
-        module='return_management', type_='model',
-        depends=['product_kit'])
-    Pool.register(
         lot.Order,
         lot.Line,
         discrepancy_lot.Discrepancy,
@@ -200,6 +194,20 @@ def register():
         lot.SaleLine,
         module='return_management', type_='model',
         depends=['stock_lot'])
+    # What is moved of a kit is not one product, with lots or without
+    Pool.register(
+        kit.SaleLine,
+        kit.Line,
+        kit.Disposition,
+        kit.Order,
+        kit.SaleLineComponent,
+        kit.Replenishment,
+        module='return_management', type_='model',
+        depends=['product_kit'])
+    Pool.register(
+        kit.Move_Lot,
+        module='return_management', type_='model',
+        depends=['product_kit', 'stock_lot'])
     Pool.register(
         shipping.Order,
         shipping.Parcel,
@@ -249,6 +257,11 @@ def register():
         dock.Dock_Lot,
         module='return_management', type_='wizard',
         depends=['stock_lot'])
+    Pool.register(
+        kit.Entry_Lot,
+        kit.Dock_Lot,
+        module='return_management', type_='wizard',
+        depends=['product_kit', 'stock_lot'])
     Pool.register(
         shipping.Dock_Package,
         module='return_management', type_='wizard',

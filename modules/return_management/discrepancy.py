@@ -699,7 +699,7 @@ class Line(metaclass=PoolMeta):
         pool = Pool()
         Discrepancy = pool.get('return.discrepancy')
         if (self.order.state not in {'reviewed', 'approved', 'done'}
-                or not self.goods_asked or not self.received_quantity
+                or not self.goods_asked or not self.has_come
                 or self._is_awaited()):
             return []
         missing = self._get_short_quantity()
@@ -716,7 +716,11 @@ class Line(metaclass=PoolMeta):
         return [Discrepancy(
                 order=self.order, line=self, kind='short',
                 product=self.product, unit=self.unit, quantity=missing,
+                description=self._get_short_description(),
                 closed_before=self.closed_quantity)]
+
+    def _get_short_description(self):
+        "Return what lacks where the quantity does not say it, or None"
 
 
 class Stage(metaclass=PoolMeta):

@@ -14,7 +14,7 @@ from trytond.pool import Pool
 from trytond.pyson import Eval, If
 from trytond.transaction import Transaction
 
-from .exceptions import DispositionError
+from .exceptions import AreaError, DispositionError
 from .model import GuardedMixin
 
 
@@ -371,6 +371,32 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         return self.unit.round(sum(
                 Uom.compute_qty(m.unit, m.quantity, self.unit)
                 for m in self.moves if m.state == 'done'))
+
+    @property
+    def line_quantity(self):
+        "How many of the line are decided about"
+        return self.quantity
+
+    def _get_parts(self):
+        "Map the products that are moved to their unit and quantity"
+        return {self.product: (self.unit, self.quantity)}
+
+    def _check_moves(self, moves):
+        "Check that the moves take no more than is decided"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        parts = self._get_parts()
+        quantities = defaultdict(float)
+        for move in moves:
+            unit, _ = parts.get(move.product, (move.unit, 0))
+            quantities[move.product] += Uom.compute_qty(
+                move.unit, move.quantity, unit)
+        for product, moved in quantities.items():
+            unit, quantity = parts.get(product, (product.default_uom, 0))
+            if unit.round(moved - quantity) > 0:
+                raise AreaError(gettext(
+                        'return_management.msg_move_disposition_quantity',
+                        disposition=self.rec_name))
 
     @classmethod
     def _split(cls, quantities):

@@ -506,17 +506,11 @@ class Dock(Wizard):
                 if m.state == 'draft' and isinstance(m.shipment, Shipment)]
             shipment = drafts[0].shipment
             kept = shipments.setdefault(shipment, set())
-            for i, value in enumerate(values):
-                if i < len(drafts):
-                    move = drafts[i]
+            for move in line._get_counted_receipts(drafts, values):
+                if move.id:
                     kept.add(move.id)
-                else:
-                    move = line._get_move(0)
-                    move.shipment = shipment
-                move.unit = line.unit
+                move.shipment = shipment
                 move.return_parcel = parcel
-                for name, v in value.items():
-                    setattr(move, name, v)
                 to_save.append(move)
         # The rest is asked for again by process
         Move.delete([

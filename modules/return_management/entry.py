@@ -517,8 +517,12 @@ class Entry_Lot(metaclass=PoolMeta):
                 [('number', 'ilike', '%' + escape_wildcard(query) + '%')],
                 limit=LIMIT_FOUND + 1)
         if lots:
-            lines = SaleLine.search([
-                    ('moves.lot', 'in', [l.id for l in lots[:LIMIT_FOUND]]),
-                    ], order=[])
+            lines = SaleLine.search(
+                self._get_lot_domain(lots[:LIMIT_FOUND]), order=[])
             domains.append(('id', 'in', [l.id for l in lines]))
         return domains, complete and len(lots) <= LIMIT_FOUND
+
+    @classmethod
+    def _get_lot_domain(cls, lots):
+        "Return the domain of the sale lines that delivered the lots"
+        return [('moves.lot', 'in', [l.id for l in lots])]

@@ -309,19 +309,15 @@ class Line(GuardedMixin, ModelSQL, ModelView):
 
     @classmethod
     def get_quantities(cls, lines, names):
-        pool = Pool()
-        Uom = pool.get('product.uom')
         received = cls._get_received(lines)
         sent_back = cls._get_sent_back(lines)
         decided = cls._get_decided(lines)
         quantities = {n: {} for n in names}
         for line in lines:
             values = {
-                name: Uom.compute_qty(
-                    line.product.default_uom, quantity, line.unit)
-                for name, quantity in [
-                    ('received_quantity', received[line.id]),
-                    ('sent_back_quantity', sent_back[line.id])]}
+                'received_quantity': line._count(received[line.id]),
+                'sent_back_quantity': line._count(sent_back[line.id]),
+                }
             values['accepted_quantity'] = decided[line.id, True]
             values['rejected_quantity'] = decided[line.id, False]
             values['missing_quantity'] = (
@@ -337,9 +333,20 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                 quantities[name][line.id] = line.unit.round(values[name])
         return quantities
 
+    def _count(self, quantities):
+        """Return how many of the line the quantities of products make
+
+        quantities maps the ids of products to quantities in their default
+        unit.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        return Uom.compute_qty(
+            self.product.default_uom, quantities[self.product.id], self.unit)
+
     @classmethod
     def _get_received(cls, lines):
-        "Map the id of lines to what came in, in the default unit"
+        "Map the id of lines to what came in, by product in its default unit"
         pool = Pool()
         Location = pool.get('stock.location')
         Move = pool.get('stock.move')
@@ -347,24 +354,24 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         line = cls.__table__()
         location = Location.__table__()
         move = Move.__table__()
-        received = defaultdict(float)
+        received = defaultdict(lambda: defaultdict(float))
         for sub_lines in grouped_slice(lines):
             cursor.execute(*line
                 .join(move, condition=(
-                        move.origin == Concat(cls.__name__ + ',', line.id))
-                    & (move.product == line.product))
+                        move.origin == Concat(cls.__name__ + ',', line.id)))
                 .join(location, condition=move.from_location == location.id)
-                .select(line.id, Sum(move.internal_quantity),
+                .select(line.id, move.product, Sum(move.internal_quantity),
                     where=line.id.in_(list(map(int, sub_lines)))
                     & (move.state == 'done')
                     & (location.type == 'customer'),
-                    group_by=line.id))
-            received.update(cursor)
+                    group_by=[line.id, move.product]))
+            for line_id, product_id, quantity in cursor:
+                received[line_id][product_id] = quantity
         return received
 
     @classmethod
     def _get_sent_back(cls, lines):
-        "Map the id of lines to what went back, in the default unit"
+        "Map the id of lines to what went back, as what came in"
         pool = Pool()
         Disposition = pool.get('return.disposition')
         Location = pool.get('stock.location')
@@ -373,18 +380,21 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         disposition = Disposition.__table__()
         location = Location.__table__()
         move = Move.__table__()
-        sent_back = defaultdict(float)
+        sent_back = defaultdict(lambda: defaultdict(float))
         for sub_lines in grouped_slice(lines):
             cursor.execute(*disposition
                 .join(move, condition=move.origin == Concat(
                         Disposition.__name__ + ',', disposition.id))
                 .join(location, condition=move.to_location == location.id)
-                .select(disposition.line, Sum(move.internal_quantity),
+                .select(
+                    disposition.line, move.product,
+                    Sum(move.internal_quantity),
                     where=disposition.line.in_(list(map(int, sub_lines)))
                     & (move.state == 'done')
                     & (location.type == 'customer'),
-                    group_by=disposition.line))
-            sent_back.update(cursor)
+                    group_by=[disposition.line, move.product]))
+            for line_id, product_id, quantity in cursor:
+                sent_back[line_id][product_id] = quantity
         return sent_back
 
     @classmethod
@@ -420,7 +430,12 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         return (
             state in {'approved', 'done'}
             or (state == 'reviewed' and self.reason.inspect)
-            or bool(self.received_quantity))
+            or self.has_come)
+
+    @property
+    def has_come(self):
+        "Whether any goods of the line have come in"
+        return bool(self.received_quantity)
 
     def get_rec_name(self, name):
         return ' @ '.join([self.product.rec_name, self.order.rec_name])
@@ -652,7 +667,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             if (not disposition.accepted
                     or disposition.state not in {'draft', 'decided'}):
                 continue
-            freed = min(quantity, disposition.quantity)
+            freed = min(quantity, disposition.line_quantity)
             if freed == disposition.quantity:
                 cancelled.append(disposition)
             else:
@@ -711,7 +726,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         if self.order.state not in {'approved', 'done'}:
             return 0
         given_back = sum(
-            d.quantity for d in self.dispositions
+            d.line_quantity for d in self.dispositions
             if d.accepted and d.action == 'customer'
             and d.state != 'cancelled')
         quantity = min(
@@ -796,8 +811,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             if m.state == 'draft' and isinstance(m.shipment, Shipment)]
         difference = self.unit.round(
             max(0, self.missing_quantity - self.cancelled_quantity)
-            - sum(Uom.compute_qty(m.unit, m.quantity, self.unit)
-                for m in drafts))
+            - self._count_moves(drafts))
         if difference > 0 and not drafts:
             new.append(self._get_move(difference))
         elif difference < 0:
@@ -813,6 +827,33 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                     break
                 to_drop.append(move)
         return to_save, to_drop, new
+
+    def _count_moves(self, moves):
+        "Return how many of the line the receipts bring"
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        return sum(
+            Uom.compute_qty(m.unit, m.quantity, self.unit) for m in moves)
+
+    def _is_over_receipt(self, moves):
+        "Test if the receipts would bring more than is to come"
+        missing = self.missing_quantity if self.goods_asked else 0
+        return self.unit.round(self._count_moves(moves) - missing) > 0
+
+    def _get_counted_receipts(self, drafts, parts):
+        """Return the receipts of what was counted
+
+        drafts are those to use first; parts are the values of what was
+        counted apart, with the quantity in the unit of the line.
+        """
+        moves = []
+        for i, values in enumerate(parts):
+            move = drafts[i] if i < len(drafts) else self._get_move(0)
+            move.unit = self.unit
+            for name, value in values.items():
+                setattr(move, name, value)
+            moves.append(move)
+        return moves
 
     def _get_move(self, quantity):
         "Return the receipt from the customer"
@@ -831,19 +872,22 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             currency=self.order.currency,
             state='draft')
 
-    def get_original_cost(self):
-        """Return the cost the goods left with, per default unit
+    def get_original_cost(self, product=None):
+        """Return the cost the product left with, per default unit
 
-        In the company's currency, None when they were never delivered.
+        That of the line when none is given; in the company's currency, None
+        when it was never delivered.
         """
         if self.sale_line:
-            return self.sale_line.get_delivered_cost()
+            return self.sale_line.get_delivered_cost(product or self.product)
 
-    def get_received_cost(self):
-        "Return the cost the goods came in with, per default unit, or None"
+    def get_received_cost(self, product):
+        "Return the cost the product came in with, per default unit, or None"
         quantity = cost = Decimal(0)
         for move in self.moves:
-            if move.state == 'done' and move.cost_price is not None:
+            if (move.state == 'done'
+                    and move.product == product
+                    and move.cost_price is not None):
                 move_quantity = Decimal(str(move.internal_quantity))
                 quantity += move_quantity
                 cost += move.cost_price * move_quantity

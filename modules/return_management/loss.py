@@ -309,7 +309,7 @@ class Line(metaclass=PoolMeta):
     def _get_left_quantity(self):
         "Return what has come to where it is no loss of a return any more"
         return sum(
-            d.quantity for d in self.dispositions
+            d.line_quantity for d in self.dispositions
             if d.state == 'done' and d.action != 'resale')
 
     @classmethod

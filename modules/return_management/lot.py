@@ -49,7 +49,8 @@ class Line(metaclass=PoolMeta):
         for line in lines:
             for moves in [
                     line.moves,
-                    line.sale_line.moves if line.sale_line else []]:
+                    line.sale_line._get_delivery_moves()
+                    if line.sale_line else []]:
                 lots[line.id] = list(dict.fromkeys(
                         m.lot.id for m in moves
                         if m.lot and m.state != 'cancelled'))

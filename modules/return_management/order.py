@@ -594,7 +594,7 @@ class Order(
 
     def _check_undone(self):
         "Check that nothing has happened yet that cannot be taken back"
-        if any(l.received_quantity for l in self.lines):
+        if any(l.has_come for l in self.lines):
             raise CancelError(gettext(
                     'return_management.msg_order_received',
                     order=self.rec_name))
@@ -744,7 +744,7 @@ class Order(
         lines = [l for l in self.lines if l.goods_asked]
         if any(l.cancelled_quantity and l.missing_quantity for l in lines):
             return 'exception'
-        received = any(l.received_quantity for l in self.lines)
+        received = any(l.has_come for l in self.lines)
         if any(l.missing_quantity for l in lines):
             return 'partial' if received else 'waiting'
         return 'received' if received else 'none'

@@ -606,7 +606,8 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
                 rule = next((r for r in rules if r.match(pattern)), None)
                 if not rule:
                     continue
-                cost = resale.disposition.line.get_received_cost()
+                cost = resale.disposition.line.get_received_cost(
+                    resale.disposition.product)
                 if cost is None:
                     cost = product.cost_price
                 price = rule.compute(product.list_price or Decimal(0), cost)

@@ -185,8 +185,6 @@ class Line(GuardedMixin, metaclass=PoolMeta):
 
         In the unit of the line; negative when more came back than went out.
         """
-        pool = Pool()
-        Uom = pool.get('product.uom')
         delivered = cls._get_delivered(lines)
         returned = cls._get_returned(lines)
         reserved = cls._get_reserved(lines)
@@ -198,50 +196,73 @@ class Line(GuardedMixin, metaclass=PoolMeta):
                 continue
             quantity = 0
             if line.product and line.product.type != 'service':
-                quantity = Uom.compute_qty(
-                    line.product.default_uom,
-                    delivered[line.id] - returned[line.id],
-                    line.unit, round=False)
+                left = defaultdict(float, delivered[line.id])
+                for product, back in returned[line.id].items():
+                    left[product] -= back
+                quantity = line._count_goods(left)
             elif line.sale_state in {'processing', 'done'}:
                 quantity = line.quantity
             quantities[line.id] = line.unit.round(
                 quantity - reserved[line.id] - given_back[line.id])
         return quantities
 
+    def _count_goods(self, quantities):
+        """Return how many of the line the quantities of products make
+
+        quantities maps the ids of products to quantities in their default
+        unit.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        return Uom.compute_qty(
+            self.product.default_uom, quantities[self.product.id], self.unit,
+            round=False)
+
     @classmethod
     def _get_delivered(cls, lines):
-        "Map the id of lines to what the customer has, in the default unit"
+        """Map the id of lines to what the customer has
+
+        By product, in its default unit.
+        """
         pool = Pool()
         Location = pool.get('stock.location')
         Move = pool.get('stock.move')
         cursor = Transaction().connection.cursor()
-        line = cls.__table__()
         move = Move.__table__()
         from_location = Location.__table__()
         to_location = Location.__table__()
         quantity = Case(
             (to_location.type == 'customer', move.internal_quantity),
             else_=-move.internal_quantity)
-        delivered = defaultdict(float)
+        delivered = defaultdict(lambda: defaultdict(float))
         for sub_lines in grouped_slice(lines):
+            line = cls._get_delivery_origins(list(map(int, sub_lines)))
             cursor.execute(*line
-                .join(move, condition=(
-                        move.origin == Concat(cls.__name__ + ',', line.id))
-                    & (move.product == line.product))
+                .join(move, condition=move.origin == line.origin)
                 .join(from_location,
                     condition=move.from_location == from_location.id)
                 .join(to_location,
                     condition=move.to_location == to_location.id)
-                .select(line.id, Sum(quantity),
-                    where=line.id.in_(list(map(int, sub_lines)))
-                    & (line.quantity > 0)
+                .select(line.line, move.product, Sum(quantity),
+                    where=(line.quantity > 0)
                     & (move.state == 'done')
                     & (from_location.type != to_location.type)
                     & ((from_location.type == 'customer')
                         | (to_location.type == 'customer')),
-                    group_by=line.id))
-            delivered.update(cursor)
+                    group_by=[line.line, move.product]))
+            for line_id, product_id, moved in cursor:
+                delivered[line_id][product_id] = moved
         return delivered
+
+    @classmethod
+    def _get_delivery_origins(cls, ids):
+        "Return the query of the lines, their quantity and origin of moves"
+        line = cls.__table__()
+        return line.select(
+            line.id.as_('line'),
+            line.quantity.as_('quantity'),
+            Concat(cls.__name__ + ',', line.id).as_('origin'),
+            where=line.id.in_(ids))
 
     @classmethod
     def _get_reserved(cls, lines):
@@ -278,7 +299,7 @@ class Line(GuardedMixin, metaclass=PoolMeta):
         """Map the id of lines to what return orders keep of the goods
 
         What came in on done and rejected orders less what went back on any,
-        in the default unit of the product.
+        by product in its default unit.
         """
         pool = Pool()
         Disposition = pool.get('return.disposition')
@@ -292,17 +313,17 @@ class Line(GuardedMixin, metaclass=PoolMeta):
         disposition = Disposition.__table__()
         move = Move.__table__()
         location = Location.__table__()
-        returned = defaultdict(float)
+        returned = defaultdict(lambda: defaultdict(float))
         for sub_lines in grouped_slice(lines):
             ids = list(map(int, sub_lines))
             received = (return_line
                 .join(order, condition=return_line.order == order.id)
-                .join(move, condition=(move.origin == Concat(
-                            ReturnLine.__name__ + ',', return_line.id))
-                    & (move.product == return_line.product))
+                .join(move, condition=move.origin == Concat(
+                        ReturnLine.__name__ + ',', return_line.id))
                 .join(location, condition=move.from_location == location.id)
                 .select(
                     return_line.sale_line.as_('line'),
+                    move.product.as_('product'),
                     move.internal_quantity.as_('quantity'),
                     where=return_line.sale_line.in_(ids)
                     & order.state.in_(['done', 'rejected'])
@@ -316,14 +337,17 @@ class Line(GuardedMixin, metaclass=PoolMeta):
                 .join(location, condition=move.to_location == location.id)
                 .select(
                     return_line.sale_line.as_('line'),
+                    move.product.as_('product'),
                     (-move.internal_quantity).as_('quantity'),
                     where=return_line.sale_line.in_(ids)
                     & (move.state == 'done')
                     & (location.type == 'customer')))
             kept = Union(received, sent_back, all_=True)
             cursor.execute(*kept.select(
-                    kept.line, Sum(kept.quantity), group_by=kept.line))
-            returned.update(cursor)
+                    kept.line, kept.product, Sum(kept.quantity),
+                    group_by=[kept.line, kept.product]))
+            for line_id, product_id, quantity in cursor:
+                returned[line_id][product_id] = quantity
         return returned
 
     @classmethod
@@ -426,18 +450,16 @@ class Line(GuardedMixin, metaclass=PoolMeta):
         Move = pool.get('stock.move')
         Shipment = pool.get('stock.shipment.out')
         cursor = Transaction().connection.cursor()
-        line = cls.__table__()
         location = Location.__table__()
         move = Move.__table__()
         deliveries = defaultdict(set)
         for sub_lines in grouped_slice(lines):
+            line = cls._get_delivery_origins(list(map(int, sub_lines)))
             cursor.execute(*line
-                .join(move, condition=(
-                        move.origin == Concat(cls.__name__ + ',', line.id)))
+                .join(move, condition=move.origin == line.origin)
                 .join(location, condition=move.to_location == location.id)
-                .select(line.id, move.effective_date, move.shipment,
-                    where=line.id.in_(list(map(int, sub_lines)))
-                    & (move.state == 'done')
+                .select(line.line, move.effective_date, move.shipment,
+                    where=(move.state == 'done')
                     & (location.type == 'customer')))
             for id_, date, shipment in cursor:
                 model, _, shipment_id = (shipment or '').partition(',')
@@ -487,15 +509,15 @@ class Line(GuardedMixin, metaclass=PoolMeta):
             dates.update((id_, _date(date)) for id_, date in cursor)
         return dates
 
-    def get_delivered_cost(self):
-        """Return the average cost price of the delivered goods or None
+    def get_delivered_cost(self, product):
+        """Return the average cost price of the delivered product or None
 
         Per default unit of the product, in the company's currency.
         """
         quantity = cost = Decimal(0)
-        for move in self.moves:
+        for move in self._get_delivery_moves():
             if (move.state == 'done'
-                    and move.product == self.product
+                    and move.product == product
                     and move.to_location.type == 'customer'
                     and move.cost_price is not None):
                 move_quantity = Decimal(str(move.internal_quantity))
@@ -503,6 +525,9 @@ class Line(GuardedMixin, metaclass=PoolMeta):
                 cost += move.cost_price * move_quantity
         if quantity:
             return round_price(cost / quantity)
+
+    def _get_delivery_moves(self):
+        return self.moves
 
 
 class Order(metaclass=PoolMeta):

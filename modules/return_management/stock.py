@@ -194,9 +194,9 @@ class Move(metaclass=PoolMeta):
     def _get_return_cost(self):
         "Return the cost that goods of a return carry, or None"
         if self.is_return_receipt:
-            return self.origin.get_original_cost()
+            return self.origin.get_original_cost(self.product)
         elif self.is_return_to_customer:
-            return self.origin.line.get_received_cost()
+            return self.origin.line.get_received_cost(self.product)
 
     def _do(self):
         cost_price, to_save = super()._do()
@@ -235,13 +235,12 @@ class Move(metaclass=PoolMeta):
         Line = pool.get('return.order.line')
         Order = pool.get('return.order')
         Shipment = pool.get('stock.shipment.out.return')
-        Uom = pool.get('product.uom')
         if not moves:
             return
         Order.lock(sorted({m.origin.order for m in moves}, key=int))
         for company in {m.company for m in moves}:
             Order._get_employee(company)
-        quantities = defaultdict(float)
+        receipts = defaultdict(list)
         received = Transaction().context.get('_return_shipment_receive')
         for move in moves:
             if not isinstance(move.shipment, Shipment) or not received:
@@ -250,11 +249,9 @@ class Move(metaclass=PoolMeta):
                         move=move.rec_name,
                         order=move.origin.order.rec_name))
             move.origin.check_area(move.shipment.warehouse_storage)
-            quantities[move.origin.id] += Uom.compute_qty(
-                move.unit, move.quantity, move.origin.unit)
-        for line in Line.browse(list(quantities)):
-            missing = line.missing_quantity if line.goods_asked else 0
-            if line.unit.round(quantities[line.id] - missing) > 0:
+            receipts[move.origin.id].append(move)
+        for line in Line.browse(list(receipts)):
+            if line._is_over_receipt(receipts[line.id]):
                 raise ReceiptError(gettext(
                         'return_management.msg_line_over_receipt',
                         line=line.rec_name,
@@ -268,13 +265,12 @@ class Move(metaclass=PoolMeta):
         """
         pool = Pool()
         Disposition = pool.get('return.disposition')
-        Uom = pool.get('product.uom')
-        quantities, picked = defaultdict(float), defaultdict(float)
+        moved, picked = defaultdict(list), defaultdict(list)
         for move in moves:
             disposition = move.return_disposition
             if move._leaves_return_area() and (
                     not disposition
-                    or move.product != disposition.product
+                    or move.product not in disposition._get_parts()
                     or not disposition.leads_to(move.to_location)):
                 raise AreaError(gettext(
                         'return_management.msg_move_area',
@@ -283,47 +279,30 @@ class Move(metaclass=PoolMeta):
                         location=move.to_location.rec_name))
             if disposition and move.state != 'done':
                 if move.origin == disposition:
-                    moved = quantities
+                    moved[disposition.id].append(move)
                 elif move._leaves_return_area():
-                    moved = picked
-                else:
-                    continue
-                moved[disposition.id] += Uom.compute_qty(
-                    move.unit, move.quantity, disposition.unit)
+                    picked[disposition.id].append(move)
         cls._check_picked(picked)
-        for disposition in Disposition.browse(list(quantities)):
-            if disposition.unit.round(
-                    quantities[disposition.id]
-                    + disposition._get_moved_quantity()
-                    - disposition.quantity) > 0:
-                raise AreaError(gettext(
-                        'return_management.msg_move_disposition_quantity',
-                        disposition=disposition.rec_name))
+        for disposition in Disposition.browse(list(moved)):
+            disposition._check_moves(moved[disposition.id] + [
+                    m for m in disposition.moves if m.state == 'done'])
 
     @classmethod
-    def _check_picked(cls, quantities):
+    def _check_picked(cls, picked):
         "Check that no more is taken from the areas than is decided"
         pool = Pool()
         Disposition = pool.get('return.disposition')
-        Uom = pool.get('product.uom')
-        dispositions = Disposition.browse(list(quantities))
+        dispositions = Disposition.browse(list(picked))
         outgoing = {
             m.id: d for d in dispositions for m in d.moves}
-        totals = defaultdict(float, quantities)
         for move in cls.search([
                     ('origin.id', 'in', list(outgoing), 'stock.move'),
                     ('state', '=', 'done'),
                     ]):
             if move._leaves_return_area():
-                disposition = outgoing[move.origin.id]
-                totals[disposition.id] += Uom.compute_qty(
-                    move.unit, move.quantity, disposition.unit)
+                picked[outgoing[move.origin.id].id].append(move)
         for disposition in dispositions:
-            if disposition.unit.round(
-                    totals[disposition.id] - disposition.quantity) > 0:
-                raise AreaError(gettext(
-                        'return_management.msg_move_disposition_quantity',
-                        disposition=disposition.rec_name))
+            disposition._check_moves(picked[disposition.id])
 
     def _leaves_return_area(self):
         "Test if goods of returns would come to stock or to a customer"
@@ -424,16 +403,13 @@ class ShipmentOutReturn(metaclass=PoolMeta):
         pool = Pool()
         Line = pool.get('return.order.line')
         Order = pool.get('return.order')
-        Uom = pool.get('product.uom')
-        lines = {}
+        receipts = defaultdict(list)
         for shipment in shipments:
             for move in shipment.incoming_moves:
                 if move.is_return_receipt and move.state != 'done':
-                    line = lines.setdefault(move.origin.id, move.origin)
-                    quantity = Uom.compute_qty(
-                        move.unit, move.quantity, line.unit)
-                    line.cancelled_quantity = max(0, line.unit.round(
-                            line.cancelled_quantity + sign * quantity))
-        Line.save(lines.values())
-        Order._queue_process(
-            list(dict.fromkeys(l.order for l in lines.values())))
+                    receipts[move.origin].append(move)
+        for line, moves in receipts.items():
+            line.cancelled_quantity = max(0, line.unit.round(
+                    line.cancelled_quantity + sign * line._count_moves(moves)))
+        Line.save(list(receipts))
+        Order._queue_process(list(dict.fromkeys(l.order for l in receipts)))

@@ -448,7 +448,7 @@ class Disposition(metaclass=PoolMeta):
     def set_write_off_amount(self):
         pool = Pool()
         Uom = pool.get('product.uom')
-        cost = self.line.get_received_cost()
+        cost = self.line.get_received_cost(self.product)
         if cost is None:
             cost = self.product.get_multivalue(
                 'cost_price', company=self.company.id) or Decimal(0)
@@ -549,7 +549,7 @@ class Move(metaclass=PoolMeta):
 
     def _get_return_cost(self):
         if self.is_return_write_off:
-            return self.origin.line.get_received_cost()
+            return self.origin.line.get_received_cost(self.product)
         return super()._get_return_cost()
 
     def _do(self):

@@ -112,7 +112,7 @@ class Disposition(metaclass=PoolMeta):
         if line.approved_quantity is None:
             return False
         refused = sum(
-            d.quantity for d in line.dispositions
+            d.line_quantity for d in line.dispositions
             if d.action == 'customer' and not d.accepted
             and not d.inspection and d.state != 'cancelled')
         return line.unit.round(
@@ -121,7 +121,8 @@ class Disposition(metaclass=PoolMeta):
 
     def _check_decide(self):
         super()._check_decide()
-        if not self.is_refusal():
+        # Only what is received as the line says is inspected
+        if self.line_quantity and not self.is_refusal():
             self._check_inspection()
             self._check_resale()
 

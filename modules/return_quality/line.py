@@ -84,7 +84,7 @@ class Line(ControlledMixin, metaclass=PoolMeta):
                     disposition.state in {'decided', 'waiting', 'done'}
                     or (disposition.state == 'draft'
                         and disposition.is_refusal())):
-                without += disposition.quantity
+                without += disposition.line_quantity
         return self.unit.round(
             self.received_quantity - inspected - max(0, without - free))
 

@@ -190,7 +190,7 @@ class Line(metaclass=PoolMeta):
                 or self._get_refund_timing() != 'inspection'):
             return 0
         decided = sum(
-            d.quantity for d in self.dispositions
+            d.line_quantity for d in self.dispositions
             if d.accepted and d.state in {'decided', 'waiting', 'done'})
         return max(0, self._get_accepted_quantity() - decided)
 

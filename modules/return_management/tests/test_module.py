@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 
 import datetime as dt
+from collections import defaultdict
 
 from lxml import etree
 
@@ -101,8 +102,8 @@ class ReturnManagementTestCase(
     "Test Return Management module"
     module = 'return_management'
     extras = [
-        'purchase_request', 'stock_lot', 'stock_package_shipping',
-        'stock_shipment_cost']
+        'product_kit', 'purchase_request', 'stock_lot',
+        'stock_package_shipping', 'stock_shipment_cost']
 
     @with_transaction()
     def test_policy_last_date(self):
@@ -121,6 +122,61 @@ class ReturnManagementTestCase(
                 self.assertEqual(
                     Line(period=period, period_unit='calendar')
                     .last_date(start), last)
+
+    @with_transaction()
+    def test_kit_count(self):
+        "Test what kits need and how many kits it makes"
+        pool = Pool()
+        Component = pool.get('sale.line.component')
+        Product = pool.get('product.product')
+        SaleLine = pool.get('sale.line')
+        Template = pool.get('product.template')
+        Uom = pool.get('product.uom')
+
+        piece, = Uom.search([('name', '=', "Unit")])
+        metre, = Uom.search([('name', '=', "Meter")])
+        centimetre, = Uom.search([('name', '=', "Centimeter")])
+
+        def create(name, unit):
+            template = Template(name=name, default_uom=unit, products=[])
+            template.save()
+            product = Product(template=template)
+            product.save()
+            return product
+
+        part, cable, manual = (
+            create("Part", piece), create("Cable", metre),
+            create("Manual", piece))
+        line = SaleLine(
+            unit=piece, quantity=7, product=create("Kit", piece),
+            components=[
+                Component(product=part, unit=piece, quantity=14),
+                Component(product=part, unit=piece, quantity=7),
+                Component(product=cable, unit=centimetre, quantity=245),
+                Component(product=manual, unit=piece, quantity=1),
+                ])
+
+        def count(parts, **less):
+            quantities = defaultdict(float)
+            for product, (unit, quantity) in parts.items():
+                quantities[product.id] = Uom.compute_qty(
+                    unit, quantity - less.get(product.template.name, 0),
+                    product.default_uom, round=False)
+            return line._count_goods(quantities)
+
+        for kits in range(8):
+            with self.subTest(kits=kits):
+                parts = line.get_return_parts(kits)
+                self.assertEqual(parts, {
+                        part: (piece, 3 * kits),
+                        cable: (centimetre, 35 * kits),
+                        manual: (piece, kits // 7),
+                        })
+                self.assertEqual(count(parts), kits)
+                if kits:
+                    self.assertEqual(count(parts, Part=1), kits - 1)
+                    self.assertEqual(count(parts, Cable=1), kits - 1)
+        self.assertEqual(count(line.get_return_parts(7), Manual=1), 6)
 
     @with_transaction()
     def test_policy_in_force(self):
