@@ -4,13 +4,13 @@
 from trytond.pool import Pool
 
 from . import (
-    applicant, area, calendar, chain, check, configuration, contact, delay,
-    delivery, discrepancy, discrepancy_lot, disposition, dock, eligibility,
-    entry, evaluate, explain, handover, instructions, ir, kit, label, line,
-    loss, lot, match, opinion, order, parcel, party, period, pickup, policy,
-    policy_print, reason, replenishment, resale, resale_sale, sale, shipping,
-    similar, simulation, slip, stage, stock, supply, wish, work_order,
-    write_off)
+    applicant, area, calendar, chain, check, configuration, contact, cost,
+    delay, delivery, discrepancy, discrepancy_lot, disposition, dock,
+    eligibility, entry, evaluate, explain, handover, instructions, ir, kit,
+    label, line, loss, lot, match, opinion, order, parcel, party, period,
+    pickup, policy, policy_print, reason, replenishment, resale, resale_sale,
+    sale, shipping, similar, simulation, slip, stage, stock, supply, wish,
+    work_order, write_off)
 
 __all__ = ['register']
 
@@ -82,6 +82,7 @@ def register():
         sale.Line,
         sale.Order,
         stock.Location,
+        cost.Move,
         stock.Move,
         stock.ShipmentOutReturn,
         parcel.Parcel,
@@ -110,6 +111,8 @@ def register():
         loss.Order,
         replenishment.Replenishment,
         write_off.Move,
+        cost.Product,
+        cost.CostRevision,
         delivery.ShipmentOut,
         delivery.DeliverStart,
         reason.Order,
@@ -165,6 +168,15 @@ def register():
         entry.EntryLine,
         entry.EntryProduct,
         module='return_management', type_='model')
+    Pool.register(
+        cost.Move_AngloSaxon,
+        cost.InvoiceLine_AngloSaxon,
+        module='return_management', type_='model',
+        depends=['account_stock_anglo_saxon'])
+    Pool.register(
+        cost.Move_FIFO,
+        module='return_management', type_='model',
+        depends=['product_cost_fifo'])
     Pool.register(
         stock.Move_Continental,
         period.Move,

@@ -95,11 +95,6 @@ class SaleLine(metaclass=PoolMeta):
             return [m for c in self.components for m in c.moves]
         return super()._get_delivery_moves()
 
-    def get_delivered_cost(self, product):
-        if product == self.product and self.components:
-            return self.get_return_cost(super().get_delivered_cost)
-        return super().get_delivered_cost(product)
-
     def get_return_cost(self, get_cost):
         """Return the cost of a kit, per default unit, or None
 
@@ -332,10 +327,27 @@ class Line(metaclass=PoolMeta):
             moves.append(move)
         return moves
 
+    def get_original_cost(self, product=None):
+        if self.is_kit and product in {None, self.product}:
+            return self._get_kit_cost(super().get_original_cost)
+        return super().get_original_cost(product)
+
     def get_received_cost(self, product):
-        if product == self.product and self.is_kit:
-            return self.sale_line.get_return_cost(super().get_received_cost)
+        if self.is_kit and product == self.product:
+            return self._get_kit_cost(super().get_received_cost)
         return super().get_received_cost(product)
+
+    def _get_kit_cost(self, get_cost):
+        "Return the cost of the kit from those of its products"
+
+        def get_part_cost(product):
+            pattern = {'company': self.order.company.id}
+            if product.get_multivalue(
+                    'cost_price_method', **pattern) == 'fixed':
+                return product.get_multivalue('cost_price', **pattern)
+            return get_cost(product)
+
+        return self.sale_line.get_return_cost(get_part_cost)
 
     def _get_received_by_lot(self):
         if self.is_kit:

@@ -876,10 +876,16 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         """Return the cost the product left with, per default unit
 
         That of the line when none is given; in the company's currency, None
-        when it was never delivered.
+        when it was never delivered or its cost is fixed.
         """
-        if self.sale_line:
-            return self.sale_line.get_delivered_cost(product or self.product)
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        product = product or self.product
+        method = product.get_multivalue(
+            'cost_price_method', company=self.order.company.id)
+        if self.sale_line and method != 'fixed':
+            costs = SaleLine.get_delivered_costs([self.sale_line])
+            return costs.get((self.sale_line, product))
 
     def get_received_cost(self, product):
         "Return the cost the product came in with, per default unit, or None"
@@ -887,10 +893,10 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         for move in self.moves:
             if (move.state == 'done'
                     and move.product == product
-                    and move.cost_price is not None):
+                    and move.booked_cost_price is not None):
                 move_quantity = Decimal(str(move.internal_quantity))
                 quantity += move_quantity
-                cost += move.cost_price * move_quantity
+                cost += move.booked_cost_price * move_quantity
         if quantity:
             return round_price(cost / quantity)
 

@@ -218,6 +218,22 @@ class Disposition(metaclass=PoolMeta):
             moves.append(move)
         return moves
 
+    def _get_resales(self):
+        # Each lot is evaluated and offered by itself
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        quantities = defaultdict(float)
+        for move in self.moves:
+            if move.state == 'done':
+                quantities[move.lot] += Uom.compute_qty(
+                    move.unit, move.quantity, self.unit, round=False)
+        resales = []
+        for lot, quantity in quantities.items():
+            resale = self._get_resale(self.unit.round(quantity))
+            resale.lot = lot
+            resales.append(resale)
+        return resales
+
 
 class Move(metaclass=PoolMeta):
     __name__ = 'stock.move'
@@ -247,28 +263,53 @@ class Move(metaclass=PoolMeta):
                 continue
             line = move.resale_line
             resale = line.resale if line else move.withdrawn_resale
-            if resale and move.lot not in resale.lots:
+            if resale and move.lot != resale.lot:
                 raise AreaError(gettext(
                         'return_management.msg_move_resale_lot',
                         move=move.rec_name,
-                        resale=resale.rec_name,
-                        lots=', '.join(
-                            l.rec_name for l in resale.lots if l)))
+                        resale=resale.rec_name))
 
 
 class Resale(metaclass=PoolMeta):
     __name__ = 'return.resale'
 
-    @property
-    def lots(self):
-        "The lots that were brought to be resold, None for goods without"
-        return list(dict.fromkeys(
-                m.lot for m in self.disposition.moves if m.state == 'done'))
+    lot = fields.Many2One(
+        'stock.lot', "Lot", readonly=True, ondelete='RESTRICT',
+        states={
+            'invisible': ~Eval('lot'),
+            },
+        help="The lot or serial number that is offered; the buyer gets no "
+        "other one.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls._guarded_fields = cls._guarded_fields | {'lot'}
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.lot, Index.Range()), where=t.lot != Null))
+
+    def get_rec_name(self, name):
+        name = super().get_rec_name(name)
+        if self.lot:
+            name += ' %s' % self.lot.rec_name
+        return name
+
+    @classmethod
+    def search_rec_name(cls, name, clause):
+        domain = super().search_rec_name(name, clause)
+        return domain + [('lot.rec_name', *clause[1:])]
+
+    def get_sale_description(self):
+        description = super().get_sale_description()
+        if self.lot:
+            description += '\n' + gettext(
+                'return_management.msg_resale_lot', lot=self.lot.rec_name)
+        return description
 
     def _get_move_back(self, quantity):
         move = super()._get_move_back(quantity)
-        if len(self.lots) == 1:
-            move.lot, = self.lots
+        move.lot = self.lot
         return move
 
 
@@ -277,6 +318,6 @@ class SaleLine(metaclass=PoolMeta):
 
     def get_move(self, shipment_type):
         move = super().get_move(shipment_type)
-        if move and self.resale and len(self.resale.lots) == 1:
-            move.lot, = self.resale.lots
+        if move and self.resale:
+            move.lot = self.resale.lot
         return move

@@ -846,11 +846,14 @@ class Disposition(metaclass=PoolMeta):
     def _create_resales(cls, dispositions):
         pool = Pool()
         Resale = pool.get('return.resale')
-        resales = [d._get_resale() for d in dispositions]
+        resales = [r for d in dispositions for r in d._get_resales()]
         Resale.save(resales)
         Resale.set_number(resales)
 
-    def _get_resale(self):
+    def _get_resales(self):
+        return [self._get_resale(self.quantity)]
+
+    def _get_resale(self, quantity):
         pool = Pool()
         Resale = pool.get('return.resale')
         return Resale(
@@ -858,7 +861,7 @@ class Disposition(metaclass=PoolMeta):
             disposition=self,
             product=self.product,
             unit=self.unit,
-            quantity=self.quantity,
+            quantity=quantity,
             warehouse=self.line.order.warehouse,
             grade=self.grade)
 

@@ -509,22 +509,28 @@ class Line(GuardedMixin, metaclass=PoolMeta):
             dates.update((id_, _date(date)) for id_, date in cursor)
         return dates
 
-    def get_delivered_cost(self, product):
-        """Return the average cost price of the delivered product or None
+    @classmethod
+    def get_delivered_costs(cls, lines):
+        """Map lines and products to the average cost of what was delivered
 
         Per default unit of the product, in the company's currency.
         """
-        quantity = cost = Decimal(0)
-        for move in self._get_delivery_moves():
-            if (move.state == 'done'
-                    and move.product == product
-                    and move.to_location.type == 'customer'
-                    and move.cost_price is not None):
-                move_quantity = Decimal(str(move.internal_quantity))
-                quantity += move_quantity
-                cost += move.cost_price * move_quantity
-        if quantity:
-            return round_price(cost / quantity)
+        quantities, costs = defaultdict(Decimal), defaultdict(Decimal)
+        for line in cls.browse(lines):
+            for move in line._get_delivery_moves():
+                if (move.state != 'done'
+                        or move.to_location.type != 'customer'
+                        or move.cost_price is None):
+                    continue
+                cost_price = move.booked_cost_price
+                if cost_price is None:
+                    cost_price = move.cost_price
+                quantity = Decimal(str(move.internal_quantity))
+                quantities[line, move.product] += quantity
+                costs[line, move.product] += cost_price * quantity
+        return {
+            key: round_price(costs[key] / quantity)
+            for key, quantity in quantities.items() if quantity}
 
     def _get_delivery_moves(self):
         return self.moves

@@ -166,8 +166,8 @@ class Move(metaclass=PoolMeta):
         pool = Pool()
         Line = pool.get('return.order.line')
         return (
-            isinstance(self.origin, Line)
-            and self.from_location.type == 'customer')
+            self.from_location.type == 'customer'
+            and isinstance(self.origin, Line))
 
     @property
     def is_return_to_customer(self):
@@ -175,8 +175,8 @@ class Move(metaclass=PoolMeta):
         pool = Pool()
         Disposition = pool.get('return.disposition')
         return (
-            isinstance(self.origin, Disposition)
-            and self.to_location.type == 'customer')
+            self.to_location.type == 'customer'
+            and isinstance(self.origin, Disposition))
 
     @property
     def origin_name(self):
@@ -184,35 +184,6 @@ class Move(metaclass=PoolMeta):
         if order := self.return_order:
             name = order.rec_name
         return name
-
-    def get_cost_price(self, product_cost_price=None):
-        cost_price = self._get_return_cost()
-        if cost_price is not None:
-            product_cost_price = cost_price
-        return super().get_cost_price(product_cost_price=product_cost_price)
-
-    def _get_return_cost(self):
-        "Return the cost that goods of a return carry, or None"
-        if self.is_return_receipt:
-            return self.origin.get_original_cost(self.product)
-        elif self.is_return_to_customer:
-            return self.origin.line.get_received_cost(self.product)
-
-    def _do(self):
-        cost_price, to_save = super()._do()
-        if self.is_return_receipt:
-            direction = 'in'
-        elif self.is_return_to_customer:
-            direction = 'out'
-        else:
-            return cost_price, to_save
-        self.cost_price = self._get_return_cost()
-        if self.cost_price is not None:
-            cost_price_method = self.product.get_multivalue(
-                'cost_price_method', **self._cost_price_pattern)
-            if cost_price_method != 'fixed':
-                cost_price = self._compute_product_cost_price(direction)
-        return cost_price, to_save
 
     @classmethod
     @ModelView.button

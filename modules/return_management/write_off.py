@@ -544,25 +544,12 @@ class Move(metaclass=PoolMeta):
         pool = Pool()
         Disposition = pool.get('return.disposition')
         return (
-            isinstance(self.origin, Disposition)
-            and self.to_location.type == 'lost_found')
+            self.to_location.type == 'lost_found'
+            and isinstance(self.origin, Disposition))
 
-    def _get_return_cost(self):
-        if self.is_return_write_off:
-            return self.origin.line.get_received_cost(self.product)
-        return super()._get_return_cost()
-
-    def _do(self):
-        cost_price, to_save = super()._do()
-        if self.is_return_write_off:
-            received = self._get_return_cost()
-            if received is not None:
-                self.cost_price = received
-                if self.product.get_multivalue(
-                        'cost_price_method',
-                        **self._cost_price_pattern) != 'fixed':
-                    cost_price = self._compute_product_cost_price('out')
-        return cost_price, to_save
+    @property
+    def is_return_departure(self):
+        return super().is_return_departure or self.is_return_write_off
 
     def _leaves_return_area(self):
         pool = Pool()

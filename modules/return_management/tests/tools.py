@@ -23,10 +23,10 @@ from trytond.transaction import Transaction
 __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
     'create_other_company', 'create_policy', 'create_product', 'create_return',
-    'create_user', 'deliver', 'do_internal', 'get_area', 'get_reason',
-    'get_stock_accounts', 'get_tabs', 'get_warehouse', 'mail_server', 'offer',
-    'pass_days', 'publish', 'receive', 'resell', 'revise_policy',
-    'sell_resale', 'send', 'stock']
+    'create_user', 'deliver', 'do_internal', 'get_area', 'get_balances',
+    'get_reason', 'get_stock_accounts', 'get_tabs', 'get_warehouse',
+    'mail_server', 'offer', 'pass_days', 'publish', 'receive', 'resell',
+    'revise_policy', 'sell_resale', 'send', 'stock']
 
 
 def activate(*modules, method=None):
@@ -128,6 +128,22 @@ def get_stock_accounts():
         except ValueError:
             accounts[kind], = origin.duplicate(default={'name': name})
     return accounts
+
+
+def get_balances(accounts):
+    "Map the names of accounts to the sum of their lines, from the table"
+    cfg = config.get_config()
+    balances = dict.fromkeys(accounts, Decimal(0))
+    with Transaction().start(cfg.database_name, 1) as transaction:
+        cursor = transaction.connection.cursor()
+        cursor.execute(
+            'SELECT account, SUM(debit - credit) FROM account_move_line '
+            'GROUP BY account')
+        sums = dict(cursor.fetchall())
+    for name, account in accounts.items():
+        balances[name] = Decimal(str(sums.get(account.id, 0))).quantize(
+            Decimal('.01'))
+    return balances
 
 
 def create_employee(user, name="Employee", company=None):
