@@ -415,9 +415,9 @@ class Order(metaclass=PoolMeta):
 
     def _get_refusal(self):
         "Return the words in which the return or a part of it was refused"
-        return '\n\n'.join(filter(None, (
-                    o.get_refusal() for o in self.opinions
-                    if o.round == self.round)))
+        refused = [o for o in self.opinions if o.round == self.round]
+        refused.extend(d for l in self.lines for d in l.dispositions)
+        return '\n\n'.join(filter(None, (r.get_refusal() for r in refused)))
 
     @classmethod
     @ModelView.button_action('return_management.wizard_order_ask')

@@ -7,6 +7,7 @@ from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.transaction import Transaction, without_check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .calendar import get_local_date
@@ -26,13 +27,14 @@ class Delay(ImmutableMixin, ModelSQL, ModelView):
         ondelete='RESTRICT')
     reason = fields.Text(
         "Reason", required=True, readonly=True,
-        help="Why the goods come later.")
+        help="Why the goods come on another day.")
     previous = fields.Date(
         "Expected Before", readonly=True,
         help="The day on which the goods were expected until then.")
     expected_arrival = fields.Date(
-        "Expected Arrival", required=True, readonly=True,
-        help="The day on which the goods are expected instead.")
+        "Expected Arrival", readonly=True,
+        help="The day on which the goods are expected instead; empty when "
+        "none is known any more.")
     noted_at = fields.DateTime("Noted at", required=True, readonly=True)
     noted_by = fields.Many2One(
         'company.employee', "Noted by", required=True, readonly=True,
@@ -59,7 +61,8 @@ class Order(metaclass=PoolMeta):
 
     delays = fields.One2Many(
         'return.order.delay', 'order', "Delays", readonly=True,
-        help="Why and how often the goods were put off.")
+        help="Why and how often the day on which the goods are expected was "
+        "changed.")
 
     @classmethod
     def __setup__(cls):
@@ -79,6 +82,44 @@ class Order(metaclass=PoolMeta):
         default = default.copy() if default is not None else {}
         default.setdefault('delays')
         return super().copy(orders, default=default)
+
+    @classmethod
+    def write(cls, *args):
+        changed = {}
+        if Transaction().check_access:
+            for orders, values in zip(args[::2], args[1::2]):
+                if 'expected_arrival' in values:
+                    changed.update(
+                        (o, o.expected_arrival) for o in orders
+                        if o.state != 'draft' and o.expected_arrival)
+        super().write(*args)
+        if changed:
+            cls._keep_arrival(changed)
+
+    @classmethod
+    @without_check_access
+    def _keep_arrival(cls, changed):
+        "Keep on what day the goods of the orders were expected before"
+        pool = Pool()
+        Delay = pool.get('return.order.delay')
+        now = dt.datetime.now().replace(microsecond=0)
+        reason = gettext('return_management.msg_delay_changed')
+        Delay.save([
+                order._get_delay(
+                    reason, changed[order], order.expected_arrival, now)
+                for order in cls.browse(sorted(changed))
+                if order.expected_arrival != changed[order]])
+
+    def _get_delay(self, reason, previous, expected_arrival, now):
+        pool = Pool()
+        Delay = pool.get('return.order.delay')
+        return Delay(
+            order=self,
+            reason=reason,
+            previous=previous,
+            expected_arrival=expected_arrival,
+            noted_at=now,
+            noted_by=self._get_employee(self.company))
 
     @classmethod
     @ModelView.button_action('return_management.wizard_order_delay')
@@ -102,13 +143,8 @@ class Order(metaclass=PoolMeta):
                 raise DelayError(gettext(
                         'return_management.msg_delay_date',
                         order=order.rec_name))
-            delays.append(Delay(
-                    order=order,
-                    reason=reason,
-                    previous=order.expected_arrival,
-                    expected_arrival=expected_arrival,
-                    noted_at=now,
-                    noted_by=cls._get_employee(order.company)))
+            delays.append(order._get_delay(
+                    reason, order.expected_arrival, expected_arrival, now))
         Delay.save(delays)
         cls.write(list(orders), {'expected_arrival': expected_arrival})
 

@@ -12,10 +12,11 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import employee_field
 from trytond.modules.currency.fields import Monetary
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Eval, If
+from trytond.pyson import Date, Eval, If
 from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
+from .calendar import get_local_date
 from .exceptions import CancelError, DiscrepancyError
 from .model import GuardedMixin
 from .order import CHANNELS
@@ -153,6 +154,10 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
         help="Who recorded it; empty when it follows from the receipt.")
     found_at = fields.DateTime("Found at", required=True, readonly=True)
     owner = employee_field("Owner", states=['resolved', 'cancelled'])
+    due_date = fields.Date(
+        "Due Date", readonly=True,
+        help="The day until which it should be resolved, from the limit in "
+        "working days when it was found.")
     contact = fields.Many2One(
         'return.order.contact', "Contact", readonly=True,
         ondelete='RESTRICT', help="How the customer was informed.")
@@ -233,7 +238,8 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
         'carrier_party', 'tracking_number', 'claim_reference',
         'claim_amount', 'follow_up', 'resolved_by', 'resolved_at', 'state'}
     # What create sets, whatever the user says
-    _fixed_fields = {'number', 'company', 'order', 'found_by', 'found_at'}
+    _fixed_fields = {
+        'number', 'company', 'order', 'found_by', 'found_at', 'due_date'}
 
     @classmethod
     def default_state(cls):
@@ -266,6 +272,10 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
     def view_attributes(cls):
         return super().view_attributes() + [
             ('/tree', 'visual', If(Eval('state') == 'open', 'warning', '')),
+            ('/tree/field[@name="due_date"]', 'visual', If(
+                    (Eval('state') == 'open')
+                    & (Eval('due_date', dt.date.max) < Date()),
+                    'danger', '')),
             ('//group[@id="resolution"]', 'states', {
                     'invisible': Eval('state') == 'open',
                     }),
@@ -286,10 +296,12 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
         orders = {o.id: o for o in Order.browse(ids)}
         Order.lock(list(orders.values()))
         now = dt.datetime.now().replace(microsecond=0)
+        due_dates = {}
         for values in vlist:
             if not values.get('order'):
                 continue
-            company = orders[int(values['order'])].company
+            order = orders[int(values['order'])]
+            company = order.company
             values['company'] = company.id
             values['number'] = configuration.get_multivalue(
                 'return_discrepancy_sequence', company=company.id).get()
@@ -297,12 +309,32 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
             # Only what the system opens is found by nobody
             if Transaction().check_access or values.get('kind') != 'short':
                 values['found_by'] = Order._get_employee(company).id
+            if not values.get('owner'):
+                owner = order._get_discrepancy_owner(
+                    get_local_date(company, now))
+                values['owner'] = (
+                    owner.id if owner else values.get('found_by'))
+            if company not in due_dates:
+                due_dates[company] = cls._get_due_date(company, now)
+            values['due_date'] = due_dates[company]
         discrepancies = super().create(vlist)
         cls._notify(discrepancies)
         orders = Order.browse(ids)
         Order._update_stages(orders)
         Order._queue_process(orders)
         return discrepancies
+
+    @classmethod
+    def _get_due_date(cls, company, now):
+        "Return by when what is found now is to be resolved, or None"
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        Configuration = pool.get('return.configuration')
+        days = Configuration(1).get_multivalue(
+            'discrepancy_days', company=company.id)
+        if days is not None:
+            return Calendar.get(company).add_days(
+                get_local_date(company, now), days)
 
     @classmethod
     def write(cls, *args):
@@ -624,6 +656,18 @@ class Order(metaclass=PoolMeta):
         default.setdefault('follows')
         return super().copy(orders, default=default)
 
+    def _get_discrepancy_owner(self, date):
+        """Return who settles a discrepancy unless another one is entered
+
+        Who signed last for sales, else who took the application in.
+        """
+        employees = [
+            o.employee for o in reversed(self.opinions) if o.role == 'sales']
+        employees.append(self.submitted_by)
+        return next((
+                e for e in employees
+                if e and (not e.end_date or e.end_date >= date)), None)
+
     @property
     def _open_discrepancies(self):
         return [d for d in self.discrepancies if d.state == 'open']
@@ -773,17 +817,19 @@ class Resolve(Wizard):
             }
 
     def transition_resolve(self):
-        values = {}
-        if self.start.resolution in {'send_back', 'claim'}:
-            values['carrier_party'] = self.start.carrier_party
-            names = (
-                ['tracking_number'] if self.start.resolution == 'send_back'
-                else ['claim_reference', 'claim_amount'])
-            for name in names:
-                values[name] = getattr(self.start, name)
         self.model.answer(
-            [self.record], self.start.resolution, self.start.text, **values)
+            [self.record], self.start.resolution, self.start.text,
+            **self._get_values())
         return 'end'
+
+    def _get_values(self):
+        start, values = self.start, {}
+        if start.resolution in {'send_back', 'claim'}:
+            values['carrier_party'] = start.carrier_party
+        if start.resolution == 'claim':
+            values['claim_reference'] = start.claim_reference
+            values['claim_amount'] = start.claim_amount
+        return values
 
 
 class ResolveStart(ModelView):
@@ -802,12 +848,6 @@ class ResolveStart(ModelView):
             'invisible': ~Eval('resolution').in_(['send_back', 'claim']),
             },
         help="Who carries the goods back, or pays for them.")
-    tracking_number = fields.Char(
-        "Tracking Number",
-        states={
-            'invisible': Eval('resolution') != 'send_back',
-            },
-        help="The number of the parcel that went back.")
     currency = fields.Many2One(
         'currency.currency', "Currency", readonly=True)
     claim_reference = fields.Char(

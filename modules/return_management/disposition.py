@@ -274,7 +274,8 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         for disposition in dispositions:
             if (disposition.order.state == 'rejected'
                     and (disposition.accepted
-                        or disposition.action != 'customer')):
+                        or disposition.action
+                        not in cls._rejected_actions())):
                 raise DispositionError(gettext(
                         'return_management.msg_disposition_rejected',
                         disposition=disposition.rec_name,
@@ -285,6 +286,11 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
                         'return_management.msg_disposition_forbidden',
                         disposition=disposition.rec_name,
                         reason=reason.rec_name))
+
+    @classmethod
+    def _rejected_actions(cls):
+        "Return the actions with which the goods of a rejected return leave"
+        return {'customer'}
 
     @classmethod
     @ModelView.button

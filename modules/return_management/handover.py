@@ -34,7 +34,8 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
         'return.order', "Order", required=True, ondelete='RESTRICT',
         states=_states,
         domain=[
-            ('state', 'not in', ['draft', 'submitted', 'cancelled']),
+            If(Eval('end') == 'back', (),
+                ('state', 'not in', ['draft', 'submitted', 'cancelled'])),
             ])
     company = fields.Function(
         fields.Many2One('company.company', "Company"),
@@ -42,9 +43,11 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
     end = fields.Selection([
             ('customer', "Customer"),
             ('warehouse', "Warehouse"),
+            ('back', "Back"),
             ], "End", required=True, sort=False, states=_states,
         help="Customer: from the customer to the carrier or the driver.\n"
-        "Warehouse: from the carrier or the driver to us.")
+        "Warehouse: from the carrier or the driver to us.\n"
+        "Back: from us to the carrier, of goods in dispute that go back.")
     end_string = end.translated('end')
     giver = fields.Char(
         "Handed over by", required=True, states=_states,
@@ -302,6 +305,29 @@ class Order(metaclass=PoolMeta):
                     'handover_difference': difference,
                     })
         cls._update_stages(orders)
+
+
+class Attachment(metaclass=PoolMeta):
+    __name__ = 'ir.attachment'
+
+    @classmethod
+    def write(cls, *args):
+        cls._check_handover([a for as_ in args[::2] for a in as_])
+        super().write(*args)
+
+    @classmethod
+    def delete(cls, attachments):
+        cls._check_handover(attachments)
+        super().delete(attachments)
+
+    @classmethod
+    def _check_handover(cls, attachments):
+        "Check that the photos of a confirmed hand-over stay as they are"
+        pool = Pool()
+        Handover = pool.get('return.handover')
+        Handover._check_draft([
+                a.resource for a in attachments
+                if isinstance(a.resource, Handover)])
 
 
 class Protocol(CompanyReport):

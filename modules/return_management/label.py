@@ -95,7 +95,8 @@ class DiscrepancyLabel(LineLabel):
     @classmethod
     def get_labels(cls, discrepancies):
         labels = [
-            d for d in discrepancies if d.location and d.state == 'open']
+            d for d in discrepancies
+            if d.location and (d.state == 'open' or d.to_send_back)]
         if not labels:
             raise LabelError(gettext('return_management.msg_label_goods'))
         return labels

@@ -321,3 +321,28 @@ class SaleLine(metaclass=PoolMeta):
         if move and self.resale:
             move.lot = self.resale.lot
         return move
+
+
+class ShowChain(metaclass=PoolMeta):
+    __name__ = 'return.chain.show'
+
+    def _get_records(self):
+        pool = Pool()
+        Move = pool.get('stock.move')
+        SaleLine = pool.get('sale.line')
+        User = pool.get('res.user')
+        if self.model.__name__ != 'stock.lot':
+            return super()._get_records()
+        moves = Move.search([
+                ('lot', 'in', [r.id for r in self.records]),
+                ('state', '=', 'done'),
+                ('company', 'in', User.get_companies()),
+                ['OR',
+                    ('from_location.type', '=', 'customer'),
+                    ('to_location.type', '=', 'customer'),
+                    ],
+                ])
+        records = [
+            m.origin if isinstance(m.origin, SaleLine) else m.return_line
+            for m in moves]
+        return list(dict.fromkeys(filter(None, records)))

@@ -392,7 +392,9 @@ class Order(metaclass=PoolMeta):
         Line = pool.get('return.order.line')
         lines = [l for o in orders for l in o.lines]
         refused = Line.apply_approved(lines)
-        cls._set_to_tell(list(dict.fromkeys(l.order for l in refused)))
+        cls._set_to_tell([
+                o for o in orders if any(
+                    l in refused or l.rejected_quantity for l in o.lines)])
         Line.check_goods(Line.browse(lines))
         cls._queue_process(orders)
 
@@ -496,6 +498,35 @@ class Order(metaclass=PoolMeta):
                         }))
         if to_write:
             cls.write(*to_write)
+
+
+class Disposition(metaclass=PoolMeta):
+    __name__ = 'return.disposition'
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('decided')
+    def decide(cls, dispositions):
+        pool = Pool()
+        Order = pool.get('return.order')
+        super().decide(dispositions)
+        # Before the final review it is only proposed
+        Order._set_to_tell(list(dict.fromkeys(
+                    d.order for d in dispositions
+                    if not d.accepted and d.action == 'customer'
+                    and d.order.state != 'reviewed')))
+
+    def get_refusal(self):
+        "Return in words what is refused, None when it is not"
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        if self.accepted or self.state in {'draft', 'cancelled'}:
+            return
+        return gettext(
+            'return_management.msg_disposition_refusal',
+            product=self.product.rec_name,
+            quantity=Lang.get().format_number_symbol(
+                self.quantity, self.unit, digits=self.unit.digits))
 
 
 class Opinion(ImmutableMixin, ModelSQL, ModelView):

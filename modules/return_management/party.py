@@ -102,6 +102,7 @@ class Replace(metaclass=PoolMeta):
             ('return.handover', 'giver_party'),
             ('return.parcel', 'carrier_party'),
             ('return.policy.line', 'party'),
+            ('return.resale', 'channel_party'),
             ]
 
 

@@ -57,7 +57,8 @@ class Order(metaclass=PoolMeta):
         help="When the time was agreed last.")
     expected_arrival = fields.Date(
         "Expected Arrival",
-        help="The day on which the goods are expected to come in.")
+        help="The day on which the goods are expected to come in.\n"
+        "Every change after it was submitted is kept as a delay.")
 
     @classmethod
     def __setup__(cls):

@@ -233,7 +233,21 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('internal', "Internal Channel"),
             ('other', "Other Channel"),
             ], "Channel", sort=False, states=_plan,
-        help="Where the goods are offered.")
+        help="Internal: sold by us to anybody.\n"
+        "Other: sold to who sells them on, a marketplace or a clearance "
+        "house.")
+    channel_party = fields.Many2One(
+        'party.party', "Sold to", ondelete='RESTRICT',
+        states={
+            'readonly': _plan['readonly'],
+            'invisible': Eval('channel') != 'other',
+            },
+        context={
+            'company': Eval('company', -1),
+            },
+        depends={'company'},
+        help="Who takes the goods on the other channel; only a sale to this "
+        "party can name them.")
     planned_from = fields.Date("Planned from", states=_plan)
     planned_until = fields.Date(
         "Planned until", states=_plan,
@@ -324,8 +338,8 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         'offered_at', 'withdrawn_by', 'moves', 'sale_lines'}
     _evaluated_fields = {'grade', 'condition', 'sound', 'findings'}
     _planned_fields = {
-        'channel', 'planned_from', 'planned_until', 'plan_text',
-        'unit_price', 'price_reason'}
+        'channel', 'channel_party', 'planned_from', 'planned_until',
+        'plan_text', 'unit_price', 'price_reason'}
 
     @classmethod
     def __setup__(cls):
@@ -634,7 +648,9 @@ class Resale(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Sign the plan"
         cls._check_employee(resales)
         for resale in resales:
-            if not resale.channel or resale.unit_price is None:
+            if (not resale.channel or resale.unit_price is None
+                    or (resale.channel == 'other'
+                        and not resale.channel_party)):
                 raise ResaleError(gettext(
                         'return_management.msg_resale_plan',
                         resale=resale.rec_name))

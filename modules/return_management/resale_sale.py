@@ -278,6 +278,12 @@ class Line(metaclass=PoolMeta):
                     'return_management.msg_resale_sale',
                     line=self.rec_name, sale=sale.rec_name,
                     resale=self.resale.rec_name))
+        elif (self.resale.channel == 'other'
+                and sale.party != self.resale.channel_party):
+            raise ResaleError(gettext(
+                    'return_management.msg_resale_channel',
+                    resale=self.resale.rec_name,
+                    party=self.resale.channel_party.rec_name))
 
     @classmethod
     def copy(cls, lines, default=None):

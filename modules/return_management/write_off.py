@@ -1,6 +1,7 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from collections import defaultdict
 from decimal import Decimal
 from itertools import groupby
 
@@ -17,6 +18,8 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, Id
 from trytond.transaction import Transaction
 
+from .calendar import get_local_date
+from .configuration import default_limit, limit_field
 from .exceptions import AreaError, WriteOffError
 from .model import GuardedMixin
 
@@ -40,6 +43,11 @@ limit = fields.Numeric(
     "a write-off.\n"
     "Finance approves what is above; leave empty to always ask finance.")
 
+unclaimed_days = limit_field(
+    'unclaimed_days', "Unclaimed Goods",
+    "The number of working days that customers who were told have to claim "
+    "refused goods before these can be written off.")
+
 
 def sequence(company):
     return fields.Many2One(
@@ -57,12 +65,15 @@ class Configuration(metaclass=PoolMeta):
     write_off_sequence = fields.MultiValue(
         sequence(Eval('context', {}).get('company', -1)))
     write_off_limit = fields.MultiValue(limit)
+    unclaimed_days = fields.MultiValue(unclaimed_days)
 
     @classmethod
     def multivalue_model(cls, field):
         pool = Pool()
         if field in {'write_off_sequence', 'write_off_limit'}:
             return pool.get('return.configuration.write_off')
+        elif field == 'unclaimed_days':
+            return pool.get('return.configuration.limit')
         return super().multivalue_model(field)
 
     @classmethod
@@ -70,6 +81,18 @@ class Configuration(metaclass=PoolMeta):
         return (
             cls.multivalue_model('write_off_sequence')
             .default_write_off_sequence())
+
+    default_unclaimed_days = default_limit('unclaimed_days')
+
+
+class ConfigurationLimit(metaclass=PoolMeta):
+    __name__ = 'return.configuration.limit'
+
+    unclaimed_days = unclaimed_days
+
+    @classmethod
+    def default_unclaimed_days(cls):
+        return 30
 
 
 class ConfigurationWriteOff(CompanyValueMixin, ModelSQL):
@@ -161,7 +184,8 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
     amount = Monetary(
         "Amount", currency='currency', digits='currency', readonly=True,
         help="The cost of the goods, rounded, in the company's currency.\n"
-        "Set when the write-off is requested.")
+        "Set when the write-off is requested; at its end what was really "
+        "written off.")
     requested_by = employee_field(
         "Requested by", states=[
             'requested', 'approved', 'done', 'rejected', 'cancelled'])
@@ -183,7 +207,8 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('rejected', "Rejected"),
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
-        help="Approved: the warehouse has to post the shipment.")
+        help="Approved: the warehouse has to post the shipment.\n"
+        "Cancelled: nothing was written off.")
 
     @classmethod
     def __setup__(cls):
@@ -292,7 +317,6 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
     def request(cls, write_offs):
         pool = Pool()
         Configuration = pool.get('return.configuration')
-        Disposition = pool.get('return.disposition')
         Order = pool.get('return.order')
         config = Configuration(1)
         to_save = []
@@ -302,22 +326,74 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
             sequence = config.get_multivalue(
                 'write_off_sequence', company=company.id)
             for write_off in c_write_offs:
-                dispositions = [
-                    d for d in write_off.dispositions if d.state == 'draft']
-                if not dispositions:
+                goods = write_off._get_goods()
+                if not goods:
                     raise WriteOffError(gettext(
                             'return_management.msg_write_off_empty',
                             write_off=write_off.rec_name))
-                for disposition in dispositions:
-                    disposition._get_to_location()
-                    disposition.set_write_off_amount()
+                for part in goods:
+                    part._get_to_location()
+                    part.set_write_off_cost()
                 if not write_off.number:
                     write_off.number = sequence.get()
-                write_off.amount = sum(
-                    d.write_off_amount for d in dispositions)
-                to_save.extend(dispositions)
-        Disposition.save(to_save)
+                write_off._set_amount(goods)
+                to_save.extend(goods)
+        cls._check_unclaimed(write_offs)
+        cls._save_goods(to_save)
         cls.save(write_offs)
+
+    def _get_goods(self):
+        "Return the records of the goods, without those that were given up"
+        return [d for d in self.dispositions if d.state != 'cancelled']
+
+    def _set_amount(self, goods):
+        for part in goods:
+            part.set_write_off_amount()
+        self.amount = sum(p.write_off_amount for p in goods)
+
+    @classmethod
+    def _save_goods(cls, goods):
+        models = defaultdict(list)
+        for part in goods:
+            models[part.__class__].append(part)
+        for Model, records in models.items():
+            Model.save(records)
+
+    @classmethod
+    def _check_unclaimed(cls, write_offs):
+        "Check that customers had the time to claim what was refused"
+        pool = Pool()
+        Calendar = pool.get('return.calendar')
+        Configuration = pool.get('return.configuration')
+        Lang = pool.get('ir.lang')
+        config = Configuration(1)
+        orders = defaultdict(dict)
+        for write_off in write_offs:
+            for disposition in write_off.dispositions:
+                if (not disposition.accepted
+                        and disposition.state != 'cancelled'):
+                    orders[write_off.company].setdefault(
+                        disposition.order, disposition)
+        for company, dispositions in orders.items():
+            calendar = Calendar.get(company)
+            days = config.get_multivalue('unclaimed_days', company=company.id)
+            today = Calendar.get_today(company)
+            for order, disposition in dispositions.items():
+                if order.to_tell or not order.told_at:
+                    raise WriteOffError(gettext(
+                            'return_management.msg_write_off_untold',
+                            disposition=disposition.rec_name,
+                            order=order.rec_name))
+                if days is None:
+                    continue
+                date = calendar.add_days(
+                    get_local_date(company, order.told_at), days)
+                if today <= date:
+                    raise WriteOffError(gettext(
+                            'return_management.msg_write_off_unclaimed',
+                            disposition=disposition.rec_name,
+                            order=order.rec_name,
+                            date=Lang.get().strftime(date)))
 
     @classmethod
     @ModelView.button
@@ -331,11 +407,16 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('approved')
     @set_employee('approved_by')
     def approve(cls, write_offs):
-        pool = Pool()
-        Disposition = pool.get('return.disposition')
         for write_off in write_offs:
             write_off._check_approve()
         cls.write(write_offs, {'state': 'approved'})
+        cls._take_out(write_offs)
+
+    @classmethod
+    def _take_out(cls, write_offs):
+        "Let the goods leave the areas"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
         Disposition.decide(
             [d for w in write_offs for d in w.dispositions])
 
@@ -382,19 +463,36 @@ class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     def _release(cls, write_offs):
-        "Let the goods be decided anew"
+        "Let the goods be decided anew; what is refused stays so"
         pool = Pool()
         Disposition = pool.get('return.disposition')
-        Disposition.cancel([d for w in write_offs for d in w.dispositions])
+        dispositions = [
+            d for w in write_offs for d in w._get_goods()
+            if isinstance(d, Disposition)]
+        Disposition.cancel(dispositions)
+        Disposition.copy(
+            [d for d in dispositions if not d.accepted], default={
+                'action': 'customer',
+                'state': 'draft',
+                })
 
     @classmethod
     def process(cls, write_offs):
         "Follow the goods to the end"
-        cls._do([
-                w for w in write_offs
-                if w.state == 'approved' and all(
-                    d.state in {'done', 'cancelled'}
-                    for d in w.dispositions)])
+        done, cancelled, to_save = [], [], []
+        for write_off in write_offs:
+            goods = write_off._get_goods()
+            if write_off.state != 'approved' or not all(
+                    p.is_written_off for p in goods):
+                continue
+            # A part may have stayed
+            write_off._set_amount(goods)
+            to_save.extend(goods)
+            (done if goods else cancelled).append(write_off)
+        cls._save_goods(to_save)
+        cls.save(done + cancelled)
+        cls._do(done)
+        cls.write(cancelled, {'state': 'cancelled'})
 
     @classmethod
     @Workflow.transition('done')
@@ -440,12 +538,34 @@ class Disposition(metaclass=PoolMeta):
         t = cls.__table__()
         cls._sql_indexes.add(Index(t, (t.write_off, Index.Range())))
 
+    @fields.depends('action', 'accepted')
+    def on_change_action(self):
+        accepted = self.accepted
+        super().on_change_action()
+        if self.action == 'write_off':
+            # What was refused stays so
+            self.accepted = accepted
+
+    @classmethod
+    def _get_default_accepted(cls, line, action):
+        if action == 'write_off' and line.order.state == 'rejected':
+            return False
+        return super()._get_default_accepted(line, action)
+
+    @classmethod
+    def _rejected_actions(cls):
+        return super()._rejected_actions() | {'write_off'}
+
     @fields.depends('line', '_parent_line.order')
     def on_change_with_company_currency(self, name=None):
         if self.line and self.line.order:
             return self.line.order.company.currency
 
-    def set_write_off_amount(self):
+    @property
+    def is_written_off(self):
+        return self.state == 'done'
+
+    def set_write_off_cost(self):
         pool = Pool()
         Uom = pool.get('product.uom')
         cost = self.line.get_received_cost(self.product)
@@ -454,6 +574,8 @@ class Disposition(metaclass=PoolMeta):
                 'cost_price', company=self.company.id) or Decimal(0)
         self.write_off_cost = Uom.compute_price(
             self.product.default_uom, cost, self.unit)
+
+    def set_write_off_amount(self):
         self.write_off_amount = self.company.currency.round(
             Decimal(str(self.quantity)) * self.write_off_cost)
 
@@ -493,6 +615,9 @@ class Disposition(metaclass=PoolMeta):
     @ModelView.button
     @Workflow.transition('cancelled')
     def cancel(cls, dispositions):
+        pool = Pool()
+        WriteOff = pool.get('return.write_off')
+        write_offs = {d.write_off for d in dispositions if d.write_off}
         for disposition in dispositions:
             write_off = disposition.write_off
             # What waits for approval is what was requested
@@ -501,6 +626,7 @@ class Disposition(metaclass=PoolMeta):
                         'return_management.msg_write_off_modify',
                         write_off=write_off.rec_name))
         super().cancel(dispositions)
+        WriteOff.process(WriteOff.browse(sorted(write_offs, key=int)))
 
     def _check_decide(self):
         super()._check_decide()
@@ -513,12 +639,20 @@ class Disposition(metaclass=PoolMeta):
     def _get_to_location(self):
         location = super()._get_to_location()
         if self.action == 'write_off':
-            warehouse = self.line.order.warehouse
-            if not warehouse.waste_locations:
-                raise AreaError(gettext(
-                        'return_management.msg_waste_location_missing',
-                        warehouse=warehouse.rec_name))
-            location, *_ = warehouse.waste_locations
+            location = self.line.order.warehouse.get_waste_location()
+        return location
+
+
+class Location(metaclass=PoolMeta):
+    __name__ = 'stock.location'
+
+    def get_waste_location(self):
+        "Return the location of the warehouse for what is written off"
+        if not self.waste_locations:
+            raise AreaError(gettext(
+                    'return_management.msg_waste_location_missing',
+                    warehouse=self.rec_name))
+        location, *_ = self.waste_locations
         return location
 
 
@@ -551,6 +685,12 @@ class Move(metaclass=PoolMeta):
     def is_return_departure(self):
         return super().is_return_departure or self.is_return_write_off
 
+    @property
+    def return_write_off(self):
+        "The write-off that takes the goods out of the books, or None"
+        if self.is_return_write_off:
+            return self.origin.write_off
+
     def _leaves_return_area(self):
         pool = Pool()
         InventoryLine = pool.get('stock.inventory.line')
@@ -565,8 +705,8 @@ class Move_Continental(metaclass=PoolMeta):
 
     def _get_account_stock_move_lines(self, type_):
         lines = super()._get_account_stock_move_lines(type_)
-        if self.is_return_write_off and self.origin.write_off:
-            account = self.origin.write_off.cause.get_multivalue(
+        if write_off := self.return_write_off:
+            account = write_off.cause.get_multivalue(
                 'account', company=self.company.id)
             if account:
                 for line in lines:

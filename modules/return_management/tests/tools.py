@@ -476,11 +476,15 @@ def confirm(record, button):
 
 
 def pass_days(orders, days=30):
-    "Let days pass since the stages of orders began"
+    "Let days pass since the stages of orders began and customers were told"
     cfg = config.get_config()
     with Transaction().start(cfg.database_name, 1) as transaction:
         Stage = cfg.pool.get('return.order.stage')
+        Order = cfg.pool.get('return.order')
         delay = dt.timedelta(days=days)
+        for order in Order.browse([o.id for o in orders]):
+            if order.told_at:
+                Order.write([order], {'told_at': order.told_at - delay})
         for stage in Stage.search([
                     ('order', 'in', [o.id for o in orders])]):
             Stage.write([stage], {
