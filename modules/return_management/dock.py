@@ -7,16 +7,42 @@ from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.tools import escape_wildcard
-from trytond.transaction import Transaction, check_access
+from trytond.transaction import (
+    Transaction, check_access, without_check_access)
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import ParcelError
 from .parcel import OPEN_STATES, ParcelMixin, get_areas
 
 LIMIT_FOUND = 20
+# Those whose goods may come go before those that are settled
+FOUND_STATES = [OPEN_STATES, ['rejected', 'done'], ['cancelled']]
 PARCEL_FIELDS = [
     'carrier_party', 'tracking_number', 'carrier_weight', 'weight',
     'condition', 'sender', 'note']
+
+
+def format_quantity(unit, quantity):
+    pool = Pool()
+    Lang = pool.get('ir.lang')
+    return Lang.get().format_number_symbol(
+        quantity, unit, digits=unit.digits)
+
+
+class Order(metaclass=PoolMeta):
+    __name__ = 'return.order'
+
+    @property
+    def goods_countable(self):
+        "Whether goods that come are counted, expected or not"
+        return self.state in {'approved', 'rejected', 'done'} or any(
+            l.goods_asked for l in self.lines)
+
+    def _get_counted_lines(self):
+        "Return the lines of which goods are still missing"
+        return [
+            l for l in self.lines
+            if l.goods_asked and l._get_short_quantity() > 0]
 
 
 class Dock(Wizard):
@@ -41,10 +67,17 @@ class Dock(Wizard):
     count = StateView(
         'return.dock.count', 'return_management.dock_count_view_form', [
             Button("Back", 'scan', 'tryton-back'),
-            Button("All as Announced", 'fill', 'tryton-ok'),
-            Button("Receive", 'receive', 'tryton-forward', default=True),
+            Button("Later", 'later', 'tryton-archive'),
+            Button("All as Announced", 'fill', 'tryton-ok', validate=False),
+            # A scanner presses the default button
+            Button(
+                "Count", 'scanned', 'tryton-add', default=True,
+                validate=False),
+            Button("Receive", 'receive', 'tryton-forward'),
             ])
+    later = StateTransition()
     fill = StateTransition()
+    scanned = StateTransition()
     receive = StateTransition()
     arrive = StateView(
         'return.dock.arrive', 'return_management.dock_arrive_view_form', [
@@ -84,7 +117,6 @@ class Dock(Wizard):
                     'return_management.msg_dock_counted',
                     parcel=parcel.rec_name)
             elif (len(orders) == 1 and complete) or (parcel and orders):
-                self.count.orders = orders
                 return self._get_next(orders)
             elif not orders:
                 self.choose.message = gettext(
@@ -95,21 +127,46 @@ class Dock(Wizard):
             self.choose.orders = [
                 DockOrder(
                     chosen=False, order=o, party=o.party,
-                    order_state=o.state)
+                    order_state=o.state_string)
                 for o in orders]
         return 'choose'
 
     def _get_next(self, orders):
-        "Goods are counted when one of the orders waits for them"
-        if any(l.goods_asked for o in orders for l in o.lines):
+        "Goods are counted unless all of the orders are still to be approved"
+        coming = [o for o in orders if o.state != 'cancelled']
+        messages = [m for o in orders if (m := self._get_notice(o))]
+        message = '\n'.join(messages) or None
+        if any(o.goods_countable for o in coming):
+            self.count.orders = coming
+            self.count.message = message
             return 'count'
-        self.arrive.orders = orders
+        self.arrive.orders = coming
+        self.arrive.message = message
+        parties = {o.party for o in orders}
+        if not coming and len(parties) == 1:
+            self.arrive.party, = parties
+            self.arrive.note = '\n'.join(o.rec_name for o in orders)
         return 'arrive'
 
+    def _get_notice(self, order):
+        "Return what to tell who does not expect the state of the order"
+        if order.state == 'cancelled':
+            message = 'msg_dock_cancelled'
+        elif not order.goods_countable:
+            message = 'msg_dock_waiting'
+        elif not order._get_counted_lines():
+            message = 'msg_dock_unexpected'
+        else:
+            return
+        return gettext(
+            'return_management.' + message,
+            order=order.rec_name,
+            party=order.party.rec_name,
+            state=order.state_string)
+
     def _find(self, code):
-        "Return the parcel, the open returns and whether they are all"
+        "Return the parcel, the returns and whether they are all"
         pool = Pool()
-        Order = pool.get('return.order')
         Parcel = pool.get('return.parcel')
         exact = escape_wildcard(code)
         parcels = Parcel.search([
@@ -122,32 +179,46 @@ class Dock(Wizard):
                 ], limit=2)
         if len(parcels) == 1:
             parcel, = parcels
-            orders = [
-                o for o in parcel.orders
-                if o.state in OPEN_STATES]
+            for states in FOUND_STATES:
+                if orders := [o for o in parcel.orders if o.state in states]:
+                    break
             return parcel, orders, True
-        open_ = [
-            ('company', '=', self.company_id),
-            ('state', 'in', OPEN_STATES),
-            ]
-        orders = Order.search([
-                open_,
+        orders = self._find_numbered(exact)
+        sale_lines = self._find_sale_lines(exact)
+        for states in FOUND_STATES:
+            if found := self._find_related(exact, sale_lines, states):
+                orders = list(dict.fromkeys(orders + found))
+                break
+        orders = orders or self._find_loosely(code)
+        return None, orders[:LIMIT_FOUND], len(orders) <= LIMIT_FOUND
+
+    def _find_numbered(self, exact):
+        "Return the returns with the number, whatever their state"
+        pool = Pool()
+        Order = pool.get('return.order')
+        return Order.search([
+                ('company', '=', self.company_id),
                 ['OR',
                     ('number', 'ilike', exact),
                     ('tracking_number', 'ilike', exact),
-                    ('reference', 'ilike', exact),
                     ],
                 ], limit=LIMIT_FOUND + 1)
-        sale_lines = self._find_sale_lines(exact)
+
+    def _find_related(self, exact, sale_lines, states):
+        "Return the returns in the states that refer to the number"
+        pool = Pool()
+        Order = pool.get('return.order')
+        domain = [
+            ('company', '=', self.company_id),
+            ('state', 'in', states),
+            ]
+        orders = Order.search(
+            [domain, ('reference', 'ilike', exact)], limit=LIMIT_FOUND + 1)
         if sale_lines:
-            orders += Order.search([
-                    open_,
-                    ('lines.sale_line', 'in', sale_lines),
-                    ], limit=LIMIT_FOUND + 1)
-        if not orders:
-            orders = self._find_loosely(code, open_)
-        orders = list(dict.fromkeys(orders))
-        return None, orders[:LIMIT_FOUND], len(orders) <= LIMIT_FOUND
+            orders += Order.search(
+                [domain, ('lines.sale_line', 'in', sale_lines)],
+                limit=LIMIT_FOUND + 1)
+        return orders
 
     def _find_sale_lines(self, exact):
         "Return the ids of the sale lines that the code stands for"
@@ -162,8 +233,8 @@ class Dock(Wizard):
                 ], limit=LIMIT_FOUND)
         return [l.id for s in sales for l in s.lines]
 
-    def _find_loosely(self, code, open_):
-        "Return the returns of products or customers with the name"
+    def _find_loosely(self, code):
+        "Return the open returns of products or customers with the name"
         pool = Pool()
         Order = pool.get('return.order')
         Party = pool.get('party.party')
@@ -176,7 +247,8 @@ class Dock(Wizard):
         parties = Party.search(
             [('rec_name', 'ilike', pattern)], limit=LIMIT_FOUND)
         return Order.search([
-                open_,
+                ('company', '=', self.company_id),
+                ('state', 'in', OPEN_STATES),
                 ('receipt_state', '!=', 'received'),
                 ['OR',
                     ('lines.product', 'in', [p.id for p in products]),
@@ -200,9 +272,7 @@ class Dock(Wizard):
         chosen += list(self.choose.others or [])
         if not chosen:
             raise ParcelError(gettext('return_management.msg_dock_order'))
-        orders = self._check_orders(chosen)
-        self.count.orders = orders
-        return self._get_next(orders)
+        return self._get_next(self._check_orders(chosen))
 
     def _check_orders(self, orders):
         "Return those of the orders that the user may receive"
@@ -212,8 +282,12 @@ class Dock(Wizard):
             return Order.search([
                     ('id', 'in', [o.id for o in orders]),
                     ('company', '=', self.company_id),
-                    ('state', 'in', OPEN_STATES),
                     ])
+
+    def _get_coming(self, orders):
+        "Return the orders that the parcel belongs to"
+        return [
+            o for o in self._check_orders(orders) if o.state != 'cancelled']
 
     def _get_parcel(self, orders):
         "Return the parcel that is expected"
@@ -257,18 +331,19 @@ class Dock(Wizard):
         entered = {
             r.line: r for r in getattr(self.count, 'lines', None) or []}
         defaults = self._get_parcel_defaults(orders)
-        for name in [*PARCEL_FIELDS, 'location']:
+        for name in [*PARCEL_FIELDS, 'parcel', 'location', 'message']:
             if value := getattr(self.count, name, None):
                 defaults[name] = getattr(value, 'id', value)
         defaults['lines'] = [
-            self._get_row(l, entered.get(l)) for o in orders for l in o.lines
-            if l.goods_asked and l._get_short_quantity() > 0]
+            self._get_row(l, entered.get(l))
+            for o in orders for l in o._get_counted_lines()]
         defaults['extras'] = [{
                 'product': e.product.id,
                 'unit': e.product.default_uom.id,
                 'quantity': e.quantity,
                 'description': e.description,
-                } for e in getattr(self.count, 'extras', None) or []]
+                } for e in getattr(self.count, 'extras', None) or []
+            if e.product]
         if witness := getattr(self.count, 'witness', None):
             defaults['witness'] = witness.id
         return defaults
@@ -296,21 +371,37 @@ class Dock(Wizard):
         self.count.lines = list(self.count.lines or [])
         return 'count'
 
+    def transition_scanned(self):
+        # Unless the client has counted it when the field was left
+        self.count.on_change_code()
+        return 'count'
+
     def default_arrive(self, fields):
         orders = getattr(self.arrive, 'orders', None) or []
-        return self._get_parcel_defaults(orders)
+        defaults = self._get_parcel_defaults(orders)
+        for name in ['message', 'party', 'note']:
+            if value := getattr(self.arrive, name, None):
+                defaults[name] = getattr(value, 'id', value)
+        return defaults
 
     def transition_record_parcel(self):
+        return self._record(self.arrive, self.arrive.party)
+
+    def transition_later(self):
+        return self._record(self.count)
+
+    def _record(self, data, party=None):
+        "Record the parcel without counting its goods"
         pool = Pool()
         Order = pool.get('return.order')
-        orders = self._check_orders(self.arrive.orders or [])
-        self.arrive.note = '\n'.join(filter(None, [
-                    self.arrive.note,
-                    *(e._get_text() for e in self.arrive.extras or [])]))
-        parcel = self._save_parcel(self.arrive, orders, 'identified')
+        orders = self._get_coming(data.orders or [])
+        data.note = '\n'.join(filter(None, [
+                    data.note,
+                    *(e._get_text() for e in data.extras or [])]))
+        parcel = self._save_parcel(data, orders, 'identified')
         if not orders:
-            if self.arrive.party:
-                order = parcel._get_unannounced_order(self.arrive.party)
+            if party:
+                order = parcel._get_unannounced_order(party)
                 order.save()
                 parcel.orders = [order]
             else:
@@ -351,23 +442,23 @@ class Dock(Wizard):
         Order = pool.get('return.order')
         Shipment = pool.get('stock.shipment.out.return')
         data = self.count
-        orders = self._check_orders(data.orders)
+        orders = self._get_coming(data.orders)
         Order.lock(sorted(orders, key=int))
         rows = self._get_rows(orders)
-        asked = [o for o in orders if any(l.goods_asked for l in o.lines)]
-        if not asked:
+        countable = [o for o in orders if o.goods_countable]
+        if not countable:
             raise ParcelError(gettext('return_management.msg_dock_order'))
         if data.condition == 'empty':
             receipts, discrepancies = {}, self._get_empty(rows)
         else:
             receipts, discrepancies = self._divide(
                 [r for r in rows if r.quantity])
-        discrepancies += self._get_extras(asked)
+        discrepancies += self._get_extras(countable)
         if not receipts and not discrepancies:
             raise ParcelError(gettext('return_management.msg_dock_count'))
         parcel = self._save_parcel(
             data, orders,
-            'received' if len(asked) == len(orders) else 'identified')
+            'received' if countable == orders else 'identified')
         # What the warehouse had cancelled comes nevertheless
         Line.write(list(receipts), {'cancelled_quantity': 0})
         Order._create_return_shipments(Order.browse(orders))
@@ -521,20 +612,13 @@ class Dock(Wizard):
         return Shipment.browse(list(shipments))
 
     def _get_message(self, parcel, receipts, discrepancies):
-        pool = Pool()
-        Lang = pool.get('ir.lang')
-        lang = Lang.get()
-
-        def format_(unit, quantity):
-            return lang.format_number_symbol(
-                quantity, unit, digits=unit.digits)
         messages = [gettext(
                 'return_management.msg_dock_received',
                 parcel=parcel.rec_name)]
         for line, values in receipts.items():
             messages.append(gettext(
                     'return_management.msg_dock_put',
-                    quantity=format_(
+                    quantity=format_quantity(
                         line.unit, sum(v['quantity'] for v in values)),
                     product=line.product.rec_name,
                     location=line._get_area().rec_name))
@@ -542,7 +626,7 @@ class Dock(Wizard):
             if discrepancy.location:
                 messages.append(gettext(
                         'return_management.msg_dock_disputed',
-                        quantity=format_(
+                        quantity=format_quantity(
                             discrepancy.unit, discrepancy.quantity),
                         product=discrepancy.product.rec_name,
                         location=discrepancy.location.rec_name,
@@ -606,8 +690,7 @@ class Dock_Lot(metaclass=PoolMeta):
         "Map the lines to the numbers of their lots with the quantity"
         counted = {}
         for row in rows:
-            numbers = [
-                n.strip() for n in (row.lots or '').splitlines() if n.strip()]
+            numbers = row._get_numbers()
             quantity = self._get_sound_quantity(row)
             if not numbers and (
                     row.line.sale_line not in known or not quantity):
@@ -654,6 +737,83 @@ class DockLine_Lot(metaclass=PoolMeta):
         help="The serial numbers of the sound pieces, one a line, or the lot "
         "of all.")
 
+    def _get_numbers(self):
+        return [n.strip() for n in (self.lots or '').splitlines() if n.strip()]
+
+    def _get_free_quantity(self, number):
+        """Return how much of the lot is left with the customer, in the unit
+
+        None when what was delivered cannot be told apart.
+        """
+        pool = Pool()
+        Move = pool.get('stock.move')
+        Uom = pool.get('product.uom')
+        sale_line = self.line.sale_line
+        with without_check_access():
+            free, known = Move._get_return_lots({sale_line} - {None})
+            if sale_line in known:
+                return Uom.compute_qty(
+                    self.product.default_uom,
+                    sum(q for (line, lot), q in free.items()
+                        if line == sale_line and lot.number == number),
+                    self.unit)
+
+    def _get_fit(self, number):
+        return [
+            bool(number) and number in self._get_numbers(),
+            bool(number) and bool(self._get_free_quantity(number)),
+            *super()._get_fit(number)]
+
+    def _can_count(self, number):
+        "Test that it is no number that was scanned already"
+        numbers = self._get_numbers()
+        if number not in numbers:
+            return True
+        free = self._get_free_quantity(number)
+        return free is None or numbers.count(number) < free
+
+    def _count(self, number):
+        if number:
+            self.lots = '\n'.join([*self._get_numbers(), number])
+            sound = (self.quantity or 0) - (self.damaged_quantity or 0)
+            if len(self._get_numbers()) <= sound:
+                # It is the number of one that was counted already
+                return
+        super()._count(number)
+
+
+class DockExtra_Lot(metaclass=PoolMeta):
+    __name__ = 'return.dock.extra'
+
+    def _get_numbers(self):
+        return (self.description or '').split()
+
+    def _can_count(self, number):
+        return number not in self._get_numbers()
+
+    def _count(self, number):
+        if number:
+            self.description = ' '.join([*self._get_numbers(), number])
+        super()._count(number)
+
+
+class DockCount_Lot(metaclass=PoolMeta):
+    __name__ = 'return.dock.count'
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        cls.code.help += (
+            "\nOr its serial number or lot, which is noted.")
+
+    def _find_goods(self, code):
+        pool = Pool()
+        Lot = pool.get('stock.lot')
+        return super()._find_goods(code) or [
+            (l.product, l.number) for l in Lot.search([
+                    ('number', 'ilike', escape_wildcard(code)),
+                    ], limit=LIMIT_FOUND)]
+
 
 class DockScan(ModelView):
     "Receive Returns"
@@ -683,7 +843,7 @@ class DockChoose(ModelView):
     others = fields.Many2Many(
         'return.order', None, None, "Other Return Orders",
         domain=[
-            ('state', 'in', OPEN_STATES),
+            ('state', '!=', 'cancelled'),
             ],
         help="Returns whose goods are in the parcel too.")
 
@@ -702,6 +862,11 @@ class DockParcelMixin(ParcelMixin):
     "The parcel that came"
     __slots__ = ()
 
+    message = fields.Text(
+        "Message", readonly=True,
+        states={
+            'invisible': ~Eval('message'),
+            })
     company = fields.Many2One('company.company', "Company", readonly=True)
     warehouse = fields.Many2One('stock.location', "Warehouse", readonly=True)
     areas = fields.Many2Many('stock.location', None, None, "Areas")
@@ -728,6 +893,9 @@ class DockCount(DockParcelMixin, ModelView):
     "Receive Returns"
     __name__ = 'return.dock.count'
 
+    code = fields.Char(
+        "Scan",
+        help="The code of a product: it counts one more of it.")
     lines = fields.One2Many(
         'return.dock.line', None, "Announced",
         help="Count what is in the parcel.")
@@ -753,8 +921,72 @@ class DockCount(DockParcelMixin, ModelView):
                 'required': Eval('condition') == 'empty',
                 }
 
+    @fields.depends('code', 'message', 'lines', 'extras')
+    def on_change_code(self):
+        code, self.code = (self.code or '').strip(), None
+        if code:
+            self.message = self._scan(code)
 
-class DockLine(ModelView):
+    def _scan(self, code):
+        "Count one of what has the code and return what to tell"
+        pool = Pool()
+        Extra = pool.get('return.dock.extra')
+        lines, extras = list(self.lines or []), list(self.extras or [])
+        known = {r.product for r in [*lines, *extras]}
+        found = self._find_goods(code)
+        found = [f for f in found if f[0] in known] or found
+        if len(found) != 1:
+            return gettext(
+                'return_management.msg_dock_scan_%s' % (
+                    'several' if found else 'nothing'),
+                code=code)
+        (product, number), = found
+        rows = [r for r in lines if r.product == product]
+        if rows:
+            row = max(rows, key=lambda r: r._get_fit(number))
+            message = 'msg_dock_scan_line'
+        else:
+            row = next((e for e in extras if e.product == product), None)
+            if not row:
+                row = Extra(
+                    product=product, unit=product.default_uom, quantity=0,
+                    description=None)
+                extras.append(row)
+            message = 'msg_dock_scan_extra'
+        if not row._can_count(number):
+            return gettext(
+                'return_management.msg_dock_scan_twice', code=code)
+        row._count(number)
+        self.lines, self.extras = lines, extras
+        return gettext(
+            'return_management.' + message,
+            product=product.rec_name,
+            quantity=format_quantity(row.unit, row.quantity),
+            missing=format_quantity(
+                row.unit, getattr(row, 'missing_quantity', 0)))
+
+    def _find_goods(self, code):
+        "Return the products that have the code, with the number of the lot"
+        pool = Pool()
+        Product = pool.get('product.product')
+        return [(p, None) for p in Product.search(['OR',
+                    ('code', 'ilike', escape_wildcard(code)),
+                    ('identifiers.code', 'ilike', escape_wildcard(code)),
+                    ], limit=LIMIT_FOUND)]
+
+
+class DockCountedMixin:
+    "What is counted by its code"
+    __slots__ = ()
+
+    def _can_count(self, number):
+        return True
+
+    def _count(self, number):
+        self.quantity = self.unit.round((self.quantity or 0) + 1)
+
+
+class DockLine(DockCountedMixin, ModelView):
     "Receive Returns"
     __name__ = 'return.dock.line'
 
@@ -785,8 +1017,12 @@ class DockLine(ModelView):
     description = fields.Char(
         "Description", help="What was found of those that differ.")
 
+    def _get_fit(self, number):
+        "Return a key that is the higher the better what was scanned fits"
+        return [(self.quantity or 0) < self.missing_quantity]
 
-class DockExtra(ModelView):
+
+class DockExtra(DockCountedMixin, ModelView):
     "Receive Returns"
     __name__ = 'return.dock.extra'
 
@@ -804,12 +1040,8 @@ class DockExtra(ModelView):
         return self.product.default_uom if self.product else None
 
     def _get_text(self):
-        pool = Pool()
-        Lang = pool.get('ir.lang')
-        unit = self.product.default_uom
         return ' '.join(filter(None, [
-                    Lang.get().format_number_symbol(
-                        self.quantity, unit, digits=unit.digits),
+                    format_quantity(self.product.default_uom, self.quantity),
                     self.product.rec_name,
                     self.description]))
 

@@ -563,7 +563,7 @@ class Identify(Wizard):
                 orders = Order.search([
                         ('id', 'in', [o.id for o in self.start.orders]),
                         ('company', '=', parcel.company.id),
-                        ('state', 'in', OPEN_STATES),
+                        ('state', '!=', 'cancelled'),
                         ])
         elif self.start.party:
             orders = [parcel._get_unannounced_order(self.start.party)]
@@ -588,7 +588,7 @@ class IdentifyStart(ModelView):
         'return.order', None, None, "Return Orders",
         domain=[
             ('company', '=', Eval('company', -1)),
-            ('state', 'in', OPEN_STATES),
+            ('state', '!=', 'cancelled'),
             ],
         help="The returns whose goods are in the parcel.")
     party = fields.Many2One(
