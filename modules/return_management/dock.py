@@ -67,7 +67,7 @@ class Dock(Wizard):
     count = StateView(
         'return.dock.count', 'return_management.dock_count_view_form', [
             Button("Back", 'scan', 'tryton-back'),
-            Button("Later", 'later', 'tryton-archive'),
+            Button("Keep for Later", 'later', 'tryton-archive'),
             Button("All as Announced", 'fill', 'tryton-ok', validate=False),
             # A scanner presses the default button
             Button(
@@ -137,7 +137,7 @@ class Dock(Wizard):
         messages = [m for o in orders if (m := self._get_notice(o))]
         message = '\n'.join(messages) or None
         if any(o.goods_countable for o in coming):
-            self.count.orders = coming
+            self.choose.taken = coming
             self.count.message = message
             return 'count'
         self.arrive.orders = coming
@@ -268,6 +268,7 @@ class Dock(Wizard):
             }
 
     def transition_chosen(self):
+        self.choose.on_change_code()
         chosen = [o.order for o in self.choose.orders or [] if o.chosen]
         chosen += list(self.choose.others or [])
         if not chosen:
@@ -327,11 +328,12 @@ class Dock(Wizard):
         return defaults
 
     def default_count(self, fields):
-        orders = self.count.orders
+        orders = self.choose.taken
         entered = {
             r.line: r for r in getattr(self.count, 'lines', None) or []}
         defaults = self._get_parcel_defaults(orders)
-        for name in [*PARCEL_FIELDS, 'parcel', 'location', 'message']:
+        for name in [
+                *PARCEL_FIELDS, 'parcel', 'location', 'message', 'entered']:
             if value := getattr(self.count, name, None):
                 defaults[name] = getattr(value, 'id', value)
         defaults['lines'] = [
@@ -372,8 +374,16 @@ class Dock(Wizard):
         return 'count'
 
     def transition_scanned(self):
+        data = self.count
         # Unless the client has counted it when the field was left
-        self.count.on_change_code()
+        data.on_change_code()
+        if data.entered == 'confirmed':
+            return 'receive'
+        elif data.entered == 'scanned':
+            data.entered = None
+        else:
+            data.entered = 'confirmed'
+            data.message = gettext('return_management.msg_dock_scan_confirm')
         return 'count'
 
     def default_arrive(self, fields):
@@ -836,16 +846,36 @@ class DockChoose(ModelView):
     __name__ = 'return.dock.choose'
 
     message = fields.Text("Message", readonly=True)
+    code = fields.Char(
+        "Return", help="The number of a return that is in the parcel.")
     parcel = fields.Many2One('return.parcel', "Parcel", readonly=True)
     orders = fields.One2Many(
         'return.dock.choose.order', None, "Return Orders",
         help="Check the returns whose goods are in the parcel.")
+    taken = fields.Many2Many(
+        'return.order', None, None, "Return Orders Taken",
+        help="Those that are counted, whatever the client sends back before "
+        "it has shown them.")
     others = fields.Many2Many(
         'return.order', None, None, "Other Return Orders",
         domain=[
             ('state', '!=', 'cancelled'),
             ],
         help="Returns whose goods are in the parcel too.")
+
+    @fields.depends('code', 'message', 'orders')
+    def on_change_code(self):
+        code, self.code = (self.code or '').strip(), None
+        if not code:
+            return
+        orders = list(self.orders or [])
+        found = [r for r in orders if r.order.number == code]
+        for row in found:
+            row.chosen = True
+        self.orders = orders
+        if not found:
+            self.message = gettext(
+                'return_management.msg_dock_choose_nothing', code=code)
 
 
 class DockChooseOrder(ModelView):
@@ -896,6 +926,13 @@ class DockCount(DockParcelMixin, ModelView):
     code = fields.Char(
         "Scan",
         help="The code of a product: it counts one more of it.")
+    entered = fields.Selection([
+            (None, ""),
+            ('scanned', "Scanned"),
+            ('confirmed', "Confirmed"),
+            ], "Entered",
+        help="What was entered last: Enter without a code receives the second "
+        "time.")
     lines = fields.One2Many(
         'return.dock.line', None, "Announced",
         help="Count what is in the parcel.")
@@ -921,10 +958,16 @@ class DockCount(DockParcelMixin, ModelView):
                 'required': Eval('condition') == 'empty',
                 }
 
-    @fields.depends('code', 'message', 'lines', 'extras')
+    @fields.depends('code', 'entered', 'message', 'orders', 'lines', 'extras')
     def on_change_code(self):
         code, self.code = (self.code or '').strip(), None
         if code:
+            self.entered = 'scanned'
+        if code and not self.orders:
+            # It was scanned before the rows were shown
+            self.message = gettext(
+                'return_management.msg_dock_scan_early', code=code)
+        elif code:
             self.message = self._scan(code)
 
     def _scan(self, code):
