@@ -18,7 +18,7 @@ from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .calendar import get_local_date
 from .exceptions import CancelError, DiscrepancyError
-from .model import GuardedMixin
+from .model import EvidenceMixin, GuardedMixin
 from .order import CHANNELS
 
 RESOLUTIONS = [
@@ -42,7 +42,7 @@ ANSWERS = {
     }
 
 
-class Discrepancy(GuardedMixin, ModelSQL, ModelView):
+class Discrepancy(GuardedMixin, EvidenceMixin, ModelSQL, ModelView):
     "Return Discrepancy"
     __name__ = 'return.discrepancy'
     _rec_name = 'number'
@@ -280,6 +280,10 @@ class Discrepancy(GuardedMixin, ModelSQL, ModelView):
                     'invisible': Eval('state') == 'open',
                     }),
             ]
+
+    @property
+    def attachments_kept(self):
+        return self.state != 'open'
 
     @classmethod
     def copy(cls, discrepancies, default=None):

@@ -143,8 +143,9 @@ class Dock(Wizard):
         self.arrive.orders = coming
         self.arrive.message = message
         parties = {o.party for o in orders}
-        if not coming and len(parties) == 1:
+        if len(parties) == 1:
             self.arrive.party, = parties
+        if not coming:
             self.arrive.note = '\n'.join(o.rec_name for o in orders)
         return 'arrive'
 
@@ -1096,7 +1097,7 @@ class DockArrive(DockParcelMixin, ModelView):
     party = fields.Many2One(
         'party.party', "Customer",
         states={
-            'invisible': Bool(Eval('orders', [0])),
+            'readonly': Bool(Eval('orders', [0])),
             },
         context={
             'company': Eval('company', -1),

@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 
 from trytond.i18n import gettext
+from trytond.model.fields.selection import TranslatedSelection
 from trytond.modules.company import CompanyReport
 from trytond.pool import Pool, PoolMeta
 
@@ -49,6 +50,22 @@ class Discrepancy(metaclass=PoolMeta):
                 'return_management.msg_label_dispute',
                 discrepancy=self.number,
                 kind=self.kind_string)]
+
+
+class Parcel(metaclass=PoolMeta):
+    __name__ = 'return.parcel'
+
+    state_string = TranslatedSelection('state')
+
+    @property
+    def since(self):
+        return get_local_date(self.company, self.arrived_at)
+
+    @property
+    def senders(self):
+        "The names of who has sent it, as far as they are known"
+        parties = dict.fromkeys(o.party.rec_name for o in self.orders)
+        return list(parties) or (self.sender or '').splitlines()
 
 
 class LineLabel(CompanyReport):
@@ -99,4 +116,23 @@ class DiscrepancyLabel(LineLabel):
             if d.location and (d.state == 'open' or d.to_send_back)]
         if not labels:
             raise LabelError(gettext('return_management.msg_label_goods'))
+        return labels
+
+
+class ParcelLabel(CompanyReport):
+    __name__ = 'return.parcel.label'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        context = super().get_context(records, header, data)
+        context['labels'] = cls.get_labels(records)
+        return context
+
+    @classmethod
+    def get_labels(cls, parcels):
+        "Return the parcels that have come and wait on a shelf"
+        labels = [
+            p for p in parcels if p.state in {'unidentified', 'identified'}]
+        if not labels:
+            raise LabelError(gettext('return_management.msg_label_parcels'))
         return labels

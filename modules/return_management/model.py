@@ -42,6 +42,19 @@ class GuardedMixin(ModelStorage):
                     **cls.__names__(name)))
 
 
+class EvidenceMixin(ModelStorage):
+    """Keep the attachments once the record is settled
+
+    More can be added at any time.
+    """
+    __slots__ = ()
+
+    @property
+    def attachments_kept(self):
+        "Whether no attachment can be changed or removed any more"
+        raise NotImplementedError
+
+
 class ImmutableMixin(ModelStorage):
     """Keep records that only the system creates and nothing changes
 

@@ -18,7 +18,7 @@ from trytond.transaction import Transaction, check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .exceptions import ParcelError
-from .model import GuardedMixin
+from .model import EvidenceMixin, GuardedMixin
 
 # Where a return is while its goods may come
 OPEN_STATES = ['draft', 'submitted', 'reviewed', 'approved']
@@ -65,7 +65,8 @@ class ParcelMixin:
 
 
 class Parcel(
-        GuardedMixin, Workflow, ParcelMixin, ModelSQL, ModelView):
+        GuardedMixin, EvidenceMixin, Workflow, ParcelMixin, ModelSQL,
+        ModelView):
     "Return Parcel"
     __name__ = 'return.parcel'
     _rec_name = 'number'
@@ -315,6 +316,10 @@ class Parcel(
     @ModelView.button_action('return_management.wizard_parcel_identify')
     def identify(cls, parcels):
         pass
+
+    @property
+    def attachments_kept(self):
+        return self.state in {'received', 'cancelled'}
 
     def arrive(self):
         "Set when it came and who took it"

@@ -24,6 +24,7 @@ __all__ = [
     'activate', 'confirm', 'create_areas', 'create_customer',
     'create_other_company', 'create_policy', 'create_product', 'create_return',
     'create_user', 'deliver', 'do_internal', 'get_area', 'get_balances',
+    'create_user', 'deliver', 'do_internal', 'get_area', 'get_domain',
     'get_reason', 'get_stock_accounts', 'get_tabs', 'get_warehouse',
     'mail_server', 'offer', 'pass_days', 'publish', 'receive', 'resell',
     'revise_policy', 'sell_resale', 'send', 'stock']
@@ -203,17 +204,26 @@ def get_warehouse():
     return warehouse
 
 
-def get_tabs(fs_id):
-    "Map the tabs of the action to their domain and whether they count"
+def get_action(fs_id):
     ActWindow = Model.get('ir.action.act_window')
     ModelData = Model.get('ir.model.data')
     data, = ModelData.find([
             ('module', '=', 'return_management'),
             ('fs_id', '=', fs_id),
             ])
+    return ActWindow(data.db_id)
+
+
+def get_domain(fs_id):
+    "Return the domain of the action"
+    return PYSONDecoder({}).decode(get_action(fs_id).domain)
+
+
+def get_tabs(fs_id):
+    "Map the tabs of the action to their domain and whether they count"
     return {
         d.name: (PYSONDecoder({}).decode(d.domain or '[]'), d.count)
-        for d in ActWindow(data.db_id).act_window_domains}
+        for d in get_action(fs_id).act_window_domains}
 
 
 def create_areas(warehouse):
