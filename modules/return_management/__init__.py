@@ -119,6 +119,7 @@ def register():
         dock.DockLine,
         dock.DockExtra,
         dock.DockArrive,
+        dock.DockPhoto,
         write_off.Cause,
         write_off.CauseAccount,
         write_off.WriteOff,

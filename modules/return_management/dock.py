@@ -396,20 +396,25 @@ class Dock(Wizard):
         return defaults
 
     def transition_record_parcel(self):
-        return self._record(self.arrive, self.arrive.party)
+        return self._record(
+            self.arrive, self.arrive.party, self.arrive.photos or [])
 
     def transition_later(self):
         return self._record(self.count)
 
-    def _record(self, data, party=None):
+    def _record(self, data, party=None, photos=()):
         "Record the parcel without counting its goods"
         pool = Pool()
+        Attachment = pool.get('ir.attachment')
         Order = pool.get('return.order')
         orders = self._get_coming(data.orders or [])
         data.note = '\n'.join(filter(None, [
                     data.note,
                     *(e._get_text() for e in data.extras or [])]))
         parcel = self._save_parcel(data, orders, 'identified')
+        Attachment.save([
+                Attachment(resource=parcel, name=p.name, data=p.data)
+                for p in photos])
         if not orders:
             if party:
                 order = parcel._get_unannounced_order(party)
@@ -1109,3 +1114,14 @@ class DockArrive(DockParcelMixin, ModelView):
         'return.dock.extra', None, "Goods",
         help="What is in the parcel, when it was opened; "
         "it is added to the note.")
+    photos = fields.One2Many(
+        'return.dock.photo', None, "Photos",
+        help="They are attached to the parcel.")
+
+
+class DockPhoto(ModelView):
+    "Receive Returns"
+    __name__ = 'return.dock.photo'
+
+    name = fields.Char("Name", required=True)
+    data = fields.Binary("Photo", filename='name', required=True)

@@ -61,12 +61,6 @@ class Parcel(metaclass=PoolMeta):
     def since(self):
         return get_local_date(self.company, self.arrived_at)
 
-    @property
-    def senders(self):
-        "The names of who has sent it, as far as they are known"
-        parties = dict.fromkeys(o.party.rec_name for o in self.orders)
-        return list(parties) or (self.sender or '').splitlines()
-
 
 class LineLabel(CompanyReport):
     __name__ = 'return.order.line.label'

@@ -94,6 +94,11 @@ class Parcel(
             ],
         states=_states,
         help="The returns whose goods are in the parcel.")
+    sent_by = fields.Function(
+        fields.Char(
+            "Sent by",
+            help="The customers of the returns, else what the label says."),
+        'get_sent_by', searcher='search_sent_by')
     areas = fields.Function(fields.Many2Many(
             'stock.location', None, None, "Areas"),
         'on_change_with_areas')
@@ -195,6 +200,23 @@ class Parcel(
     @fields.depends('warehouse')
     def on_change_with_areas(self, name=None):
         return get_areas(self.warehouse)
+
+    def get_sent_by(self, name):
+        parties = dict.fromkeys(o.party.rec_name for o in self.orders)
+        return ', '.join(parties) or ' '.join(
+            (self.sender or '').splitlines())
+
+    @classmethod
+    def search_sent_by(cls, name, clause):
+        _, operator, value = clause
+        if operator.startswith('!') or operator.startswith('not '):
+            bool_op = 'AND'
+        else:
+            bool_op = 'OR'
+        return [bool_op,
+            ('orders.party.rec_name', operator, value),
+            ('sender', operator, value),
+            ]
 
     def get_rec_name(self, name):
         items = [self.number or '(%s)' % self.id]
