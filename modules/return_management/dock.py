@@ -390,9 +390,11 @@ class Dock(Wizard):
     def default_arrive(self, fields):
         orders = getattr(self.arrive, 'orders', None) or []
         defaults = self._get_parcel_defaults(orders)
-        for name in ['message', 'party', 'note']:
+        for name in ['message', 'party']:
             if value := getattr(self.arrive, name, None):
                 defaults[name] = getattr(value, 'id', value)
+        defaults['note'] = '\n'.join(filter(None, [
+                    defaults.get('note'), getattr(self.arrive, 'note', None)]))
         return defaults
 
     def transition_record_parcel(self):
@@ -477,7 +479,8 @@ class Dock(Wizard):
             'received' if countable == orders else 'identified')
         # What the warehouse had cancelled comes nevertheless
         Line.write(list(receipts), {'cancelled_quantity': 0})
-        Order._create_return_shipments(Order.browse(orders))
+        Order._create_return_shipments(
+            Order.browse(list({l.order.id for l in receipts})))
         shipments = self._set_receipts(
             dict(zip(Line.browse(list(receipts)), receipts.values())), parcel)
         Shipment.receive(shipments)
@@ -756,37 +759,36 @@ class DockLine_Lot(metaclass=PoolMeta):
     def _get_numbers(self):
         return [n.strip() for n in (self.lots or '').splitlines() if n.strip()]
 
-    def _get_free_quantity(self, number):
-        """Return how much of the lot is left with the customer, in the unit
+    @classmethod
+    def _get_free_quantities(cls, rows, number):
+        """Map the sale lines of the rows to what the customer has of the lot
 
-        None when what was delivered cannot be told apart.
+        In the default unit, only for those whose lots are known.
         """
         pool = Pool()
         Move = pool.get('stock.move')
-        Uom = pool.get('product.uom')
-        sale_line = self.line.sale_line
+        quantities = {}
         with without_check_access():
-            free, known = Move._get_return_lots({sale_line} - {None})
-            if sale_line in known:
-                return Uom.compute_qty(
-                    self.product.default_uom,
-                    sum(q for (line, lot), q in free.items()
-                        if line == sale_line and lot.number == number),
-                    self.unit)
-
-    def _get_fit(self, number):
-        return [
-            bool(number) and number in self._get_numbers(),
-            bool(number) and bool(self._get_free_quantity(number)),
-            *super()._get_fit(number)]
+            free, known = Move._get_return_lots(
+                {r.line.sale_line for r in rows if r.line.sale_line})
+            for (sale_line, lot), quantity in free.items():
+                quantities.setdefault(sale_line, 0)
+                if lot.number == number:
+                    quantities[sale_line] += quantity
+        return {l: q for l, q in quantities.items() if l in known}
 
     def _can_count(self, number):
         "Test that it is no number that was scanned already"
+        pool = Pool()
+        Uom = pool.get('product.uom')
         numbers = self._get_numbers()
         if number not in numbers:
             return True
-        free = self._get_free_quantity(number)
-        return free is None or numbers.count(number) < free
+        free = self._get_free_quantities([self], number)
+        if self.line.sale_line not in free:
+            return True
+        return numbers.count(number) < Uom.compute_qty(
+            self.product.default_uom, free[self.line.sale_line], self.unit)
 
     def _count(self, number):
         if number:
@@ -821,6 +823,17 @@ class DockCount_Lot(metaclass=PoolMeta):
         super().__setup__()
         cls.code.help += (
             "\nOr its serial number or lot, which is noted.")
+
+    def _sort_rows(self, rows, number):
+        pool = Pool()
+        Line = pool.get('return.dock.line')
+        rows = super()._sort_rows(rows, number)
+        if number:
+            free = Line._get_free_quantities(rows, number)
+            rows.sort(key=lambda r: (
+                    number not in r._get_numbers(),
+                    not free.get(r.line.sale_line)))
+        return rows
 
     def _find_goods(self, code):
         pool = Pool()
@@ -992,7 +1005,7 @@ class DockCount(DockParcelMixin, ModelView):
         (product, number), = found
         rows = [r for r in lines if r.product == product]
         if rows:
-            row = max(rows, key=lambda r: r._get_fit(number))
+            row = self._sort_rows(rows, number)[0]
             message = 'msg_dock_scan_line'
         else:
             row = next((e for e in extras if e.product == product), None)
@@ -1013,6 +1026,11 @@ class DockCount(DockParcelMixin, ModelView):
             quantity=format_quantity(row.unit, row.quantity),
             missing=format_quantity(
                 row.unit, getattr(row, 'missing_quantity', 0)))
+
+    def _sort_rows(self, rows, number):
+        "Return the rows of a product, the one that fits best first"
+        return sorted(
+            rows, key=lambda r: (r.quantity or 0) >= r.missing_quantity)
 
     def _find_goods(self, code):
         "Return the products that have the code, with the number of the lot"
@@ -1065,10 +1083,6 @@ class DockLine(DockCountedMixin, ModelView):
         "into stock.")
     description = fields.Char(
         "Description", help="What was found of those that differ.")
-
-    def _get_fit(self, number):
-        "Return a key that is the higher the better what was scanned fits"
-        return [(self.quantity or 0) < self.missing_quantity]
 
 
 class DockExtra(DockCountedMixin, ModelView):
