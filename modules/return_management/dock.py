@@ -190,7 +190,11 @@ class Dock(Wizard):
             if found := self._find_related(exact, sale_lines, states):
                 orders = list(dict.fromkeys(orders + found))
                 break
-        orders = orders or self._find_loosely(code)
+        if not orders:
+            orders = self._find_loosely(code, [
+                    ('company', '=', self.company_id),
+                    ('state', 'in', OPEN_STATES),
+                    ])
         return None, orders[:LIMIT_FOUND], len(orders) <= LIMIT_FOUND
 
     def _find_numbered(self, exact):
@@ -234,7 +238,7 @@ class Dock(Wizard):
                 ], limit=LIMIT_FOUND)
         return [l.id for s in sales for l in s.lines]
 
-    def _find_loosely(self, code):
+    def _find_loosely(self, code, open_):
         "Return the open returns of products or customers with the name"
         pool = Pool()
         Order = pool.get('return.order')
@@ -248,8 +252,7 @@ class Dock(Wizard):
         parties = Party.search(
             [('rec_name', 'ilike', pattern)], limit=LIMIT_FOUND)
         return Order.search([
-                ('company', '=', self.company_id),
-                ('state', 'in', OPEN_STATES),
+                open_,
                 ('receipt_state', '!=', 'received'),
                 ['OR',
                     ('lines.product', 'in', [p.id for p in products]),
@@ -390,11 +393,12 @@ class Dock(Wizard):
     def default_arrive(self, fields):
         orders = getattr(self.arrive, 'orders', None) or []
         defaults = self._get_parcel_defaults(orders)
-        for name in ['message', 'party']:
+        for name in ['message', 'party', 'tracking_number']:
             if value := getattr(self.arrive, name, None):
                 defaults[name] = getattr(value, 'id', value)
         defaults['note'] = '\n'.join(filter(None, [
-                    defaults.get('note'), getattr(self.arrive, 'note', None)]))
+                    defaults.get('note'),
+                    getattr(self.arrive, 'note', None)])) or None
         return defaults
 
     def transition_record_parcel(self):

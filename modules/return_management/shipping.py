@@ -199,13 +199,6 @@ class Dock_Package(metaclass=PoolMeta):
                 code=self.arrive.tracking_number, party=party.rec_name)
         return state
 
-    def default_arrive(self, fields):
-        defaults = super().default_arrive(fields)
-        for name in ['party', 'tracking_number', 'note']:
-            if value := getattr(self.arrive, name, None):
-                defaults[name] = getattr(value, 'id', value)
-        return defaults
-
     def _find_loosely(self, code, open_):
         pool = Pool()
         Order = pool.get('return.order')
