@@ -1,9 +1,11 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+import datetime as dt
 from collections import defaultdict
+from functools import wraps
 
-from sql import Literal, Null, Union
+from sql import Literal, Null, Union, With
 from sql.aggregate import Min, Sum
 from sql.conditionals import Case, Coalesce
 from sql.functions import Abs, CurrentTimestamp
@@ -11,10 +13,13 @@ from sql.operators import Concat
 
 from trytond.i18n import gettext
 from trytond.model import (
-    Index, MatchMixin, ModelSQL, ModelView, fields, sequence_ordered)
+    Index, MatchMixin, ModelSQL, ModelView, Workflow, fields,
+    sequence_ordered)
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
-from trytond.transaction import Transaction
+from trytond.tools import grouped_slice, reduce_ids
+from trytond.transaction import (
+    Transaction, inactive_records, without_check_access)
 
 from .exceptions import AreaError
 from .reason import CATEGORIES
@@ -108,6 +113,19 @@ class Location(metaclass=PoolMeta):
         help="In which locations of the areas returned goods are kept.")
 
     @classmethod
+    def get_area_locations(cls):
+        "Return the ids of the areas of all warehouses and of those below"
+        with inactive_records(), without_check_access():
+            areas = {
+                getattr(w, n) for w in cls.search([
+                        ('type', '=', 'warehouse'),
+                        ]) for n in cls._return_areas()}
+            return list(map(int, cls.search([
+                            ('parent', 'child_of', [
+                                    a.id for a in areas if a]),
+                            ], order=[])))
+
+    @classmethod
     def copy(cls, locations, default=None):
         default = default.copy() if default is not None else {}
         default.setdefault('return_area_rules')
@@ -116,6 +134,50 @@ class Location(metaclass=PoolMeta):
 
 class Line(metaclass=PoolMeta):
     __name__ = 'return.order.line'
+
+    in_area = fields.Boolean(
+        "In the Areas", readonly=True,
+        help="Checked as long as goods of the line lie in an area of a "
+        "warehouse.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(Index(
+                t, (t.id, Index.Range()), where=t.in_area == Literal(True)))
+        cls._guarded_fields = {*cls._guarded_fields, 'in_area'}
+
+    @classmethod
+    def copy(cls, lines, default=None):
+        default = default.copy() if default is not None else {}
+        default.setdefault('in_area')
+        return super().copy(lines, default=default)
+
+    @classmethod
+    def set_in_area(cls, lines):
+        "Set whether goods of the lines lie in the areas"
+        pool = Pool()
+        Goods = pool.get('return.area.goods')
+        Location = pool.get('stock.location')
+        Product = pool.get('product.product')
+        cursor = Transaction().connection.cursor()
+        locations = Location.get_area_locations()
+        rows = []
+        for sub_lines in grouped_slice(lines):
+            kept = Goods._get_kept(locations, list(map(int, sub_lines)))
+            cursor.execute(*kept.select(
+                    kept.line, kept.product, Sum(kept.quantity),
+                    group_by=[kept.line, kept.product, kept.location]))
+            rows.extend(cursor)
+        units = {
+            p.id: p.default_uom
+            for p in Product.browse(list({p for _, p, _ in rows}))}
+        inside = {l for l, p, q in rows if units[p].round(q)}
+        # Also what stays, so that of two transactions at once one is repeated
+        cls.write(
+            [l for l in lines if l.id in inside], {'in_area': True},
+            [l for l in lines if l.id not in inside], {'in_area': False})
 
     def _get_area(self):
         area = super()._get_area()
@@ -134,8 +196,55 @@ class Line(metaclass=PoolMeta):
             }
 
 
+def set_in_area(func):
+    "Set after func which return lines have goods in the areas"
+    @wraps(func)
+    def wrapper(cls, moves):
+        pool = Pool()
+        Line = pool.get('return.order.line')
+        func(cls, moves)
+        with without_check_access():
+            lines = {m.area_line for m in cls.browse(moves)} - {None}
+            if lines:
+                Line.set_in_area(sorted(lines, key=int))
+    return wrapper
+
+
 class Move(metaclass=PoolMeta):
     __name__ = 'stock.move'
+
+    @property
+    def area_line(self):
+        "The return line whose goods the move may bring into or out of areas"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Line = pool.get('return.order.line')
+        Resale = pool.get('return.resale')
+        SaleLine = pool.get('sale.line')
+        origin = self.origin
+        if isinstance(origin, self.__class__):
+            origin = origin.origin
+        if isinstance(origin, SaleLine):
+            origin = origin.resale
+        if isinstance(origin, Resale):
+            origin = origin.disposition
+        if isinstance(origin, Disposition):
+            origin = origin.line
+        return origin if isinstance(origin, Line) else None
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('done')
+    @set_in_area
+    def do(cls, moves):
+        super().do(moves)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    @set_in_area
+    def cancel(cls, moves):
+        super().cancel(moves)
 
     @classmethod
     def check_return_disposition(cls, moves):
@@ -263,7 +372,8 @@ class Goods(ModelSQL, ModelView):
         "Without return: what an inventory or another move added to or, "
         "below zero, took from the goods of all returns.")
     since = fields.Date(
-        "Since", help="When the first of the goods were put there.")
+        "Since",
+        help="When the first of the goods of the return were put there.")
     order = fields.Many2One(
         'return.order', "Order",
         help="Empty for what came or left without a return.")
@@ -274,7 +384,7 @@ class Goods(ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls._order = [('since', 'ASC'), ('id', 'ASC')]
+        cls._order = [('since', 'ASC NULLS LAST'), ('id', 'ASC')]
 
     @fields.depends('product')
     def on_change_with_unit(self, name=None):
@@ -283,69 +393,155 @@ class Goods(ModelSQL, ModelView):
     @classmethod
     def table_query(cls):
         pool = Pool()
-        Line = pool.get('return.order.line')
-        Move = pool.get('stock.move')
+        Location = pool.get('stock.location')
         Product = pool.get('product.product')
         Reason = pool.get('return.reason')
         Template = pool.get('product.template')
         Uom = pool.get('product.uom')
-        area = cls._get_areas()
-        cause = Move.__table__()
-        line = Line.__table__()
-        move = Move.__table__()
-        origin = cls._get_origins()
+        locations = Location.get_area_locations()
+        area = cls._get_areas(locations)
         product = Product.__table__()
         reason = Reason.__table__()
         template = Template.__table__()
         uom = Uom.__table__()
-        enters = move.to_location == area.location
-        quantity = Sum(Case(
-                (enters, move.internal_quantity),
-                else_=-move.internal_quantity))
+        kept = With(query=cls._get_kept(locations))
+        part = Union(
+            kept.select(
+                (kept.id * 4).as_('id'), kept.company, kept.location,
+                kept.product, kept.quantity, kept.order, kept.line,
+                kept.reason, kept.date),
+            # What the stock has beside them is of no return
+            kept.select(
+                (kept.id * 4 + 1).as_('id'), kept.company, kept.location,
+                kept.product, -kept.quantity, *[Literal(None)] * 4),
+            *cls._get_stock(locations), all_=True)
         columns = {
-            'company': move.company,
+            'company': part.company,
             'warehouse': area.warehouse,
             'area': area.area,
-            'location': area.location,
-            'product': move.product,
-            'order': line.order,
-            'line': line.id,
-            'reason': line.reason,
+            'location': part.location,
+            'product': part.product,
+            'order': part.order,
+            'line': part.line,
+            'reason': part.reason,
             'category': reason.category,
             }
-        return (move
-            .join(area, condition=enters
-                | (move.from_location == area.location))
-            .join(product, condition=move.product == product.id)
+        quantity = Sum(part.quantity)
+        return (part
+            .join(area, condition=part.location == area.location)
+            .join(product, condition=part.product == product.id)
             .join(template, condition=product.template == template.id)
             .join(uom, condition=template.default_uom == uom.id)
-            # A shipment moves goods between zones because of another move
-            .join(cause, 'LEFT', condition=(
-                    move.origin.like(Move.__name__ + ',%')
-                    & (cause.id == Move.origin.sql_id(move.origin, Move))))
-            .join(origin, 'LEFT', condition=(
-                    origin.origin == Coalesce(cause.origin, move.origin)))
-            .join(line, 'LEFT', condition=origin.line == line.id)
-            .join(reason, 'LEFT', condition=line.reason == reason.id)
+            .join(reason, 'LEFT', condition=part.reason == reason.id)
             .select(
-                # A move enters one location and leaves one
-                Min(move.id * 2 + Case((enters, 1), else_=0)).as_('id'),
+                Min(part.id).as_('id'),
                 Literal(0).as_('create_uid'),
                 CurrentTimestamp().as_('create_date'),
                 Literal(None).as_('write_uid'),
                 Literal(None).as_('write_date'),
                 *[c.as_(n) for n, c in columns.items()],
                 quantity.as_('quantity'),
-                cls.since.sql_cast(Coalesce(
-                        Min(Case((enters, move.effective_date))),
-                        Min(move.effective_date))).as_('since'),
-                where=move.state == 'done',
+                cls.since.sql_cast(Min(part.date)).as_('since'),
                 group_by=[*columns.values(), uom.rounding],
-                having=Abs(quantity) > uom.rounding / 2))
+                having=Abs(quantity) > uom.rounding / 2,
+                with_=[kept]))
 
     @classmethod
-    def _get_areas(cls):
-        "Return the query of the locations in the areas of warehouses"
+    def _get_kept(cls, locations, lines=None):
+        """Return the query of what moves of returns changed in the locations
+
+        Of the lines with the ids, or of those with goods in the areas.
+        """
+        pool = Pool()
+        Move = pool.get('stock.move')
+        origin = With(query=cls._get_origins(lines))
+        queries = []
+        for enters in [True, False]:
+            move = Move.__table__()
+            cause, caused = Move.__table__(), Move.__table__()
+            for query, table in [
+                    (origin.join(
+                            move, condition=move.origin == origin.origin),
+                        move),
+                    # A shipment moves goods between zones because of another
+                    # move
+                    (origin
+                        .join(cause, condition=cause.origin == origin.origin)
+                        .join(caused, condition=(
+                                caused.origin
+                                == Concat(Move.__name__ + ',', cause.id))),
+                        caused)]:
+                columns, where = cls._get_changes(table, enters, locations)
+                queries.append(query.select(
+                        *[c.as_(n) for n, c in columns.items()],
+                        origin.order, origin.line, origin.reason,
+                        where=where))
+        return Union(*queries, all_=True, with_=[origin])
+
+    @classmethod
+    def _get_stock(cls, locations):
+        """Return the queries of all that lies in the locations
+
+        Like other quantities of the stock it starts with the period closed
+        last.
+        """
+        pool = Pool()
+        Cache = pool.get('stock.period.cache')
+        Company = pool.get('company.company')
+        Move = pool.get('stock.move')
+        Period = pool.get('stock.period')
+        cache = Cache.__table__()
+        period = Period.__table__()
+        with without_check_access():
+            last = {
+                p.company.id: p for p in Period.search([
+                        ('state', '=', 'closed'),
+                        ], order=[('date', 'ASC'), ('id', 'ASC')])}
+            companies = defaultdict(list)
+            for company in Company.search([]):
+                date = last[company.id].date if company.id in last else None
+                companies[date].append(company.id)
+        queries = [cache
+            .join(period, condition=cache.period == period.id)
+            .select(
+                (cache.id * 4 + 2).as_('id'), period.company, cache.location,
+                cache.product, cache.internal_quantity, *[Literal(None)] * 4,
+                where=reduce_ids(cache.location, locations)
+                & reduce_ids(cache.period, [p.id for p in last.values()]))]
+        for date, ids in companies.items():
+            for enters in [True, False]:
+                move = Move.__table__()
+                columns, where = cls._get_changes(move, enters, locations)
+                where &= move.company.in_(ids)
+                if date:
+                    # As in the indexes of the moves
+                    where &= Coalesce(
+                        move.effective_date, move.planned_date,
+                        dt.date.max) > date
+                queries.append(move.select(
+                        (columns['id'] * 4 + 3).as_('id'), move.company,
+                        columns['location'], move.product,
+                        columns['quantity'], *[Literal(None)] * 4,
+                        where=where))
+        return queries
+
+    @classmethod
+    def _get_changes(cls, move, enters, locations):
+        "Return the columns and the condition of what moves bring or take"
+        location = move.to_location if enters else move.from_location
+        quantity = move.internal_quantity
+        return {
+            'id': move.id * 2 + int(enters),
+            'company': move.company,
+            'location': location,
+            'product': move.product,
+            'quantity': quantity if enters else -quantity,
+            'date': move.effective_date if enters else Literal(None),
+            }, (move.state == 'done') & reduce_ids(location, locations)
+
+    @classmethod
+    def _get_areas(cls, locations):
+        "Return the query of the areas that the locations are in"
         pool = Pool()
         Location = pool.get('stock.location')
         location = Location.__table__()
@@ -375,38 +571,42 @@ class Goods(ModelSQL, ModelView):
             location.id.as_('location'),
             warehouse.id.as_('warehouse'),
             cls.area.sql_cast(Case(*cases)).as_('area'),
-            where=inside)
+            where=inside & reduce_ids(location.id, locations))
 
     @classmethod
-    def _get_origins(cls):
-        "Return the query of the origins of moves and their return line"
+    def _get_origins(cls, lines=None):
+        """Return the query of the origins of moves and their return line
+
+        Of the lines with the ids, or of those with goods in the areas.
+        """
         pool = Pool()
         Disposition = pool.get('return.disposition')
         Line = pool.get('return.order.line')
         Resale = pool.get('return.resale')
         SaleLine = pool.get('sale.line')
-        line = Line.__table__()
-        disposition = Disposition.__table__()
-        resale, resold = Resale.__table__(), Resale.__table__()
-        sold = Disposition.__table__()
-        withdrawn = Disposition.__table__()
-        sale_line = SaleLine.__table__()
 
-        def select(query, Model, origin, line):
+        def select(Model, *joins):
+            line = Line.__table__()
+            query, previous = line, line
+            for Target, name in joins:
+                table = Target.__table__()
+                query = query.join(
+                    table, condition=getattr(table, name) == previous.id)
+                previous = table
+            if lines is None:
+                where = line.in_area == Literal(True)
+            else:
+                where = reduce_ids(line.id, lines)
             return query.select(
-                Concat(Model.__name__ + ',', origin.id).as_('origin'),
-                line.as_('line'))
+                Concat(Model.__name__ + ',', previous.id).as_('origin'),
+                line.order, line.id.as_('line'), line.reason, where=where)
 
+        disposition = (Disposition, 'line')
+        resale = (Resale, 'disposition')
+        sale_line = (SaleLine, 'resale')
         return Union(
-            select(line, Line, line, line.id),
-            select(disposition, Disposition, disposition, disposition.line),
-            select(
-                resale.join(withdrawn, condition=(
-                        resale.disposition == withdrawn.id)),
-                Resale, resale, withdrawn.line),
-            select(
-                sale_line
-                .join(resold, condition=sale_line.resale == resold.id)
-                .join(sold, condition=resold.disposition == sold.id),
-                SaleLine, sale_line, sold.line),
+            select(Line),
+            select(Disposition, disposition),
+            select(Resale, disposition, resale),
+            select(SaleLine, disposition, resale, sale_line),
             all_=True)
