@@ -504,3 +504,54 @@ def test_evaluate(database):
         Model.get('return.order').find([], limit=1)
     _, small, large = statements
     assert len(large) - len(small) < 18 / 2, (len(small), len(large))
+
+
+def test_locations(database):
+    "Test the statements that find the areas of moves on many shelves"
+    from trytond.pool import Pool
+    activate('return_management')
+    Location = Model.get('stock.location')
+    product = create_product()
+    stock(product, 100)
+    customer = create_customer()
+    area = get_warehouse().return_location
+    shelves = []
+    for i in range(20):
+        shelf = Location(name=f"Shelf {i}", type='storage', parent=area)
+        shelf.save()
+        shelves.append(shelf)
+    moves = []
+    # The first fills the caches
+    for size in [2, 2, 20]:
+        order = create_return(deliver(customer, *[(product, 1)] * size))
+        order.reload()
+        shipment, = order.shipments
+        shipment.click('receive')
+        for move, shelf in zip(shipment.inventory_moves, shelves):
+            move.to_location = shelf
+            move.save()
+        moves.append([
+                m.id for m in shipment.incoming_moves
+                + shipment.inventory_moves])
+
+    def find(ids):
+        Move = Pool().get('stock.move')
+        for move in Move.browse(ids):
+            move.from_location.find_return_area()
+            move.to_location.find_return_area()
+            move._leaves_return_area()
+            move._get_left_output()
+
+    def do(ids):
+        Move = Pool().get('stock.move')
+        Move.do([m for m in Move.browse(ids) if m.state != 'done'])
+
+    for function in [find, do]:
+        reads = []
+        for ids in moves:
+            reads.append([
+                    s for s in trace(database, partial(function, ids))
+                    if 'FROM "stock_location"' in s])
+            Model.get('return.order').find([], limit=1)
+        _, small, large = reads
+        assert 0 < len(small) == len(large), (small, large)
