@@ -433,14 +433,13 @@ class Walk:
             self.move('storage', 'customer', quantity)
         return quantity
 
-    def ask(self):
+    def ask(self, resold=False):
         sales = []
         for sale in self.sales:
             sale.reload()
             if sale.lines[0].returnable_quantity > 0:
-                # What was resold is to come back again
-                sales.extend([sale] * (5 if sale.resale else 1))
-        sale = self.choose(sales)
+                sales.append(sale)
+        sale = self.choose([s for s in sales if s.resale or not resold])
         if not sale:
             return
         reason = self.random.choice(['other', 'quality'])
@@ -498,11 +497,11 @@ class Walk:
             resolve.execute('resolve')
             return True
 
-    def decide(self):
+    def decide(self, action=None):
         if line := self.choose(self.lines('undecided_quantity')):
             disposition = Model.get('return.disposition')()
             disposition.line = line
-            disposition.action = self.random.choice(
+            disposition.action = action or self.random.choice(
                 ['restock', 'resale', 'resale', 'customer', 'write_off'])
             disposition.quantity = self.take(line.undecided_quantity)
             if disposition.action != 'write_off':
@@ -572,12 +571,14 @@ class Walk:
                     }[origin.action], move.quantity)
         return True
 
-    def resell(self):
+    def resell(self, withdraw=None):
         if resale := self.choose(self.find(
                     'return.resale', ('state', '=', 'draft'),
                     ('product', '=', self.product.id))):
             offer(resale)
-            if self.random.random() < .5:
+            if withdraw is None:
+                withdraw = self.random.random() < .5
+            if withdraw:
                 resale.click('withdraw')
                 return True
             quantity = self.take(resale.quantity)
@@ -622,6 +623,13 @@ STEPS = [
     *['decide', 'post', 'resell'] * 4]
 
 
+# What is resold comes back, is resold again and withdrawn
+RESOLD = [
+    ('decide', 'resale'), ('post',), ('resell', False), ('ask', True),
+    ('receive',), ('decide', 'resale'), ('post',), ('resell', True),
+    ('post',)]
+
+
 @pytest.mark.sqlite
 def test_walks(database):
     "Test that whatever is done, in any order, goods and values add up"
@@ -647,10 +655,13 @@ def test_walks(database):
     taken = set()
     for number in range(8):
         walk = Walk(Random(number), places, accountant, number)
-        steps = []
+        steps, script = [], [] if number else list(RESOLD)
         while len(steps) < 14:
-            step = walk.choose(STEPS)
-            if not getattr(walk, step)():
+            if script:
+                step, *arguments = script.pop(0)
+            else:
+                step, arguments = walk.choose(STEPS), []
+            if not getattr(walk, step)(*arguments):
                 continue
             steps.append(step)
             try:
@@ -663,4 +674,4 @@ def test_walks(database):
             except AssertionError as exception:
                 raise AssertionError(f"{number}: {steps}") from exception
         taken.update(steps, walk.taken)
-    assert taken >= {*STEPS, 'withdrawn'}
+    assert taken == {*STEPS, 'resold returned', 'withdrawn'}
