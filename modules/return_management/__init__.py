@@ -70,7 +70,6 @@ def register():
         stage.Stage,
         handover.Handover,
         handover.Order,
-        handover.Attachment,
         pickup.Order,
         delay.Delay,
         delay.Order,

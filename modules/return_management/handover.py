@@ -18,10 +18,10 @@ from trytond.pyson import Eval, If
 from trytond.transaction import check_access
 
 from .exceptions import HandoverError
-from .model import GuardedMixin
+from .model import EvidenceMixin, GuardedMixin
 
 
-class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
+class Handover(EvidenceMixin, GuardedMixin, Workflow, ModelSQL, ModelView):
     "Return Hand-over"
     __name__ = 'return.handover'
 
@@ -176,6 +176,10 @@ class Handover(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls._check_draft(handovers)
         super().delete(handovers)
 
+    @property
+    def attachments_kept(self):
+        return self.state != 'draft'
+
     @classmethod
     def _check_draft(cls, handovers):
         for handover in handovers:
@@ -305,29 +309,6 @@ class Order(metaclass=PoolMeta):
                     'handover_difference': difference,
                     })
         cls._update_stages(orders)
-
-
-class Attachment(metaclass=PoolMeta):
-    __name__ = 'ir.attachment'
-
-    @classmethod
-    def write(cls, *args):
-        cls._check_handover([a for as_ in args[::2] for a in as_])
-        super().write(*args)
-
-    @classmethod
-    def delete(cls, attachments):
-        cls._check_handover(attachments)
-        super().delete(attachments)
-
-    @classmethod
-    def _check_handover(cls, attachments):
-        "Check that the photos of a confirmed hand-over stay as they are"
-        pool = Pool()
-        Handover = pool.get('return.handover')
-        Handover._check_draft([
-                a.resource for a in attachments
-                if isinstance(a.resource, Handover)])
 
 
 class Protocol(CompanyReport):
