@@ -185,9 +185,12 @@ class Road:
 
     def _inspect(self):
         pool = Pool()
+        Defect = pool.get('return.defect')
         Disposition = pool.get('return.disposition')
+        Finding = pool.get('return.inspection.defect')
         Inspection = pool.get('quality.inspection')
 
+        broken, = Defect.search([('code', '=', 'U01')])
         lines = {
             str(line): course for line, course, _ in self._get_lines(
                 self._get_orders('reviewed'))}
@@ -199,6 +202,13 @@ class Road:
         for inspection in inspections:
             course = lines[str(inspection.origin)]
             inspection.points = {'meets_standard': course == 'pass'}
+            if course == 'fail':
+                quantity = inspection.inspected_quantity
+                inspection.defects = [Finding(
+                        inspection=inspection, defect=broken,
+                        severity='major', quantity=quantity)]
+                inspection.defective_quantity = quantity
+                inspection.cause = broken.cause
             if course != 'open':
                 # Who the goods speak for is left to the final review
                 inspection.dispositions = [Disposition(

@@ -3,7 +3,9 @@
 
 from trytond.pool import Pool
 
-from . import configuration, disposition, line, order, quality, stage
+from . import (
+    configuration, defect, disposition, inspection_report, line, order,
+    quality, second, separation, stage)
 
 __all__ = ['register']
 
@@ -11,7 +13,10 @@ __all__ = ['register']
 def register():
     Pool.register(
         configuration.Configuration,
+        configuration.ConfigurationInspection,
         configuration.ConfigurationLimit,
+        defect.Defect,
+        defect.InspectionDefect,
         disposition.Disposition,
         line.Line,
         order.Order,
@@ -20,4 +25,16 @@ def register():
         quality.Control,
         quality.Inspection,
         quality.InspectionMove,
+        defect.Inspection,
+        defect.Disposition,
+        second.Inspection,
+        second.Disposition,
+        separation.Inspection,
+        separation.AllowReceiverStart,
         module='return_quality', type_='model')
+    Pool.register(
+        separation.AllowReceiver,
+        module='return_quality', type_='wizard')
+    Pool.register(
+        inspection_report.InspectionReport,
+        module='return_quality', type_='report')

@@ -28,7 +28,7 @@ class Disposition(metaclass=PoolMeta):
         '_parent_inspection.return_line',
         '_parent_inspection.inspected_quantity',
         '_parent_inspection.dispositions', '_parent_inspection.points',
-        '_parent_inspection.control')
+        '_parent_inspection.control', '_parent_inspection.defects')
     def on_change_inspection(self):
         if (self.line
                 or not self.inspection
@@ -124,7 +124,6 @@ class Disposition(metaclass=PoolMeta):
         # Only what is received as the line says is inspected
         if self.line_quantity and not self.is_refusal():
             self._check_inspection()
-            self._check_resale()
 
     def _check_inspection(self):
         pool = Pool()
@@ -144,13 +143,4 @@ class Disposition(metaclass=PoolMeta):
                 and Control.match_return_lines([self.line])):
             raise InspectionRequiredError(gettext(
                     'return_quality.msg_disposition_inspection_required',
-                    disposition=self.rec_name))
-
-    def _check_resale(self):
-        if (self.action == 'resale'
-                and self.line.reason.category == 'quality'
-                and (not self.inspection
-                    or self.inspection.state != 'passed')):
-            raise InspectionRequiredError(gettext(
-                    'return_quality.msg_disposition_resale_passed',
                     disposition=self.rec_name))

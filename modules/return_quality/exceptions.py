@@ -15,3 +15,15 @@ class InspectionDispositionError(UserError):
 
 class InspectionQuantityError(ValidationError):
     pass
+
+
+class DefectError(UserError):
+    pass
+
+
+class SeparationError(UserError):
+    pass
+
+
+class SecondOpinionError(UserError):
+    pass

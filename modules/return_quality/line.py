@@ -1,6 +1,7 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from sql import Null
 from sql.aggregate import Sum
 from sql.operators import Concat
 
@@ -26,15 +27,19 @@ class Line(ControlledMixin, metaclass=PoolMeta):
         cursor = Transaction().connection.cursor()
         line = cls.__table__()
         inspection = Inspection.__table__()
+        second = Inspection.__table__()
         inspected = dict.fromkeys(map(int, lines), 0)
         for sub_lines in grouped_slice(lines):
             cursor.execute(*line
                 .join(inspection, condition=(
                         inspection.origin
                         == Concat(cls.__name__ + ',', line.id)))
+                .join(second, 'LEFT',
+                    condition=second.supersedes == inspection.id)
                 .select(line.id, Sum(inspection.inspected_quantity),
                     where=line.id.in_(list(map(int, sub_lines)))
-                    & inspection.state.in_(['passed', 'failed']),
+                    & inspection.state.in_(['passed', 'failed'])
+                    & (second.id == Null),
                     group_by=line.id))
             inspected.update(cursor)
         for line in lines:
@@ -66,6 +71,10 @@ class Line(ControlledMixin, metaclass=PoolMeta):
                 decided[line_id, bool(accepted)] -= quantity
         return decided
 
+    def _get_valid_inspections(self):
+        "Return the inspections that no second opinion supersedes"
+        return [i for i in self.quality_inspections if not i.superseded_by]
+
     @property
     def uninspected_quantity(self):
         """The received quantity that still needs an inspection of its own
@@ -73,7 +82,7 @@ class Line(ControlledMixin, metaclass=PoolMeta):
         Goods that are decided about without inspection need none.
         """
         inspected = free = without = 0
-        for inspection in self.quality_inspections:
+        for inspection in self._get_valid_inspections():
             inspected += inspection.inspected_quantity
             if inspection.state != 'pending':
                 free += inspection.inspected_quantity - sum(

@@ -416,9 +416,14 @@ class Inspection(metaclass=PoolMeta):
                             inspection.inspected_quantity, unit)))
 
     @classmethod
+    def _check_result(cls, inspections, state):
+        "Check that nothing speaks against the result of returned goods"
+
+    @classmethod
     @ModelView.button
     def pass_(cls, inspections):
         cls._check_changeable(inspections)
+        cls._check_result(cls._get_returns(inspections), 'passed')
         super().pass_(inspections)
 
     @classmethod
@@ -426,6 +431,7 @@ class Inspection(metaclass=PoolMeta):
     def fail(cls, inspections):
         cls._check_changeable(inspections)
         returns = cls._get_returns(inspections)
+        cls._check_result(returns, 'failed')
         cls._fail_returns(returns)
         super().fail([i for i in inspections if i not in set(returns)])
         for inspection in cls.browse(returns):
@@ -456,7 +462,7 @@ class Inspection(metaclass=PoolMeta):
                 key=lambda m: (m.effective_date, m.id))
             before = 0
             for inspection in sorted(
-                    line.quality_inspections,
+                    line._get_valid_inspections(),
                     key=lambda i: (i.state == 'pending', i.id)):
                 after = before + inspection.inspected_quantity
                 if inspection in to_set:
