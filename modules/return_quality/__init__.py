@@ -26,7 +26,6 @@ def register():
         quality.Inspection,
         quality.InspectionMove,
         defect.Inspection,
-        defect.Disposition,
         second.Inspection,
         second.Disposition,
         separation.Inspection,

@@ -11,7 +11,7 @@ from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 from trytond.transaction import Transaction
 
-from .exceptions import DefectError, InspectionRequiredError
+from .exceptions import DefectError
 
 CAUSES = [
     ('production', "Production"),
@@ -263,8 +263,8 @@ class Inspection(metaclass=PoolMeta):
         return super().copy(inspections, default=default)
 
     @classmethod
-    def _check_result(cls, inspections, state):
-        super()._check_result(inspections, state)
+    def _check_verdict(cls, inspections, state):
+        super()._check_verdict(inspections, state)
         for inspection in inspections:
             if state == 'passed' and inspection._has_serious_defect():
                 raise DefectError(gettext(
@@ -296,39 +296,3 @@ class Inspection(metaclass=PoolMeta):
                 raise DefectError(gettext(
                         'return_quality.msg_inspection_defective',
                         inspection=inspection.rec_name))
-
-
-class Disposition(metaclass=PoolMeta):
-    __name__ = 'return.disposition'
-
-    state_string = TranslatedSelection('state')
-
-    def _needs_sound(self):
-        "Test if only goods that were found sound may go there"
-        return self.action == 'restock' or (
-            self.action == 'resale'
-            and self.line.reason.category == 'quality')
-
-    def _check_decide(self):
-        super()._check_decide()
-        if self._needs_sound():
-            self._check_sound()
-
-    def _check_sound(self):
-        "Check that no more goes on than was found sound"
-        inspection = self.inspection
-        if inspection:
-            sound = inspection.sound_quantity - sum(
-                d.quantity for d in inspection.dispositions
-                if d != self and d.state != 'cancelled' and d._needs_sound())
-        elif self.action == 'resale':
-            sound = 0
-        elif self.line.quality_inspections:
-            # What is inspected is decided about by its inspection
-            sound = self.line.uninspected_quantity
-        else:
-            return
-        if self.unit.round(self.quantity - sound) > 0:
-            raise InspectionRequiredError(gettext(
-                    'return_quality.msg_disposition_' + self.action,
-                    disposition=self.rec_name))

@@ -4,6 +4,7 @@
 from trytond.i18n import gettext
 from trytond.model import fields
 from trytond.model.exceptions import AccessError
+from trytond.model.fields.selection import TranslatedSelection
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
 
@@ -22,6 +23,7 @@ class Disposition(metaclass=PoolMeta):
             'readonly': Eval('state') != 'draft',
             },
         help="The inspection that the decision follows.")
+    state_string = TranslatedSelection('state')
 
     @fields.depends(
         'inspection', 'line', '_parent_line.id',
@@ -124,6 +126,7 @@ class Disposition(metaclass=PoolMeta):
         # Only what is received as the line says is inspected
         if self.line_quantity and not self.is_refusal():
             self._check_inspection()
+            self._check_resale()
 
     def _check_inspection(self):
         pool = Pool()
@@ -144,3 +147,30 @@ class Disposition(metaclass=PoolMeta):
             raise InspectionRequiredError(gettext(
                     'return_quality.msg_disposition_inspection_required',
                     disposition=self.rec_name))
+
+    def _check_resale(self):
+        "Check that only what was found sound is sold again"
+        inspection = self.inspection
+        if not self._needs_sound():
+            return
+        elif inspection:
+            sound = inspection.sound_quantity - sum(
+                d.quantity for d in inspection.dispositions
+                if d != self and d.state != 'cancelled' and d._needs_sound())
+        elif self.action == 'resale':
+            sound = 0
+        elif self.line.quality_inspections:
+            # What is inspected is decided about by its inspection
+            sound = self.line.uninspected_quantity
+        else:
+            return
+        if self.unit.round(self.quantity - sound) > 0:
+            raise InspectionRequiredError(gettext(
+                    'return_quality.msg_disposition_' + self.action,
+                    disposition=self.rec_name))
+
+    def _needs_sound(self):
+        "Test if only goods that were found sound may go there"
+        return self.action == 'restock' or (
+            self.action == 'resale'
+            and self.line.reason.category == 'quality')

@@ -416,14 +416,14 @@ class Inspection(metaclass=PoolMeta):
                             inspection.inspected_quantity, unit)))
 
     @classmethod
-    def _check_result(cls, inspections, state):
+    def _check_verdict(cls, inspections, state):
         "Check that nothing speaks against the result of returned goods"
 
     @classmethod
     @ModelView.button
     def pass_(cls, inspections):
         cls._check_changeable(inspections)
-        cls._check_result(cls._get_returns(inspections), 'passed')
+        cls._check_verdict(cls._get_returns(inspections), 'passed')
         super().pass_(inspections)
 
     @classmethod
@@ -431,7 +431,7 @@ class Inspection(metaclass=PoolMeta):
     def fail(cls, inspections):
         cls._check_changeable(inspections)
         returns = cls._get_returns(inspections)
-        cls._check_result(returns, 'failed')
+        cls._check_verdict(returns, 'failed')
         cls._fail_returns(returns)
         super().fail([i for i in inspections if i not in set(returns)])
         for inspection in cls.browse(returns):

@@ -53,8 +53,8 @@ class Inspection(metaclass=PoolMeta):
         return super().copy(inspections, default=default)
 
     @classmethod
-    def _check_result(cls, inspections, state):
-        super()._check_result(inspections, state)
+    def _check_verdict(cls, inspections, state):
+        super()._check_verdict(inspections, state)
         cls._check_separation(inspections)
 
     def _get_receivers(self):
