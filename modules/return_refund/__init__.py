@@ -5,7 +5,7 @@ from trytond.pool import Pool
 
 from . import (
     account, configuration, line, method, order, party, payment, refund, sale,
-    stage, stock)
+    share, stage, stock)
 
 __all__ = ['register']
 
@@ -22,6 +22,9 @@ def register():
         order.Order,
         order.Line,
         order.Disposition,
+        share.PolicyLine,
+        share.Line,
+        share.Disposition,
         stage.Order,
         stage.Stage,
         sale.Line,

@@ -39,3 +39,7 @@ class RefundedError(AccessError):
 
 class PaymentError(AccessError):
     pass
+
+
+class ShareError(UserError):
+    pass

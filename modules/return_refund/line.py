@@ -23,15 +23,17 @@ class Used:
 
     quantity and amount are those of goods that come back, reduction is the
     amount of the price reductions, deducted the part of it that is already
-    taken off the amount of goods.
+    taken off the amount of goods, withheld what is not given back of goods.
     """
-    __slots__ = ('quantity', 'amount', 'reduction', 'deducted', 'taxes')
+    __slots__ = (
+        'quantity', 'amount', 'reduction', 'deducted', 'withheld', 'taxes')
 
     def __init__(self):
         self.quantity = 0
         self.amount = Decimal(0)
         self.reduction = Decimal(0)
         self.deducted = Decimal(0)
+        self.withheld = Decimal(0)
         self.taxes = defaultdict(Decimal)
 
     def add(self, line):
@@ -41,6 +43,7 @@ class Used:
             self.quantity += line.quantity
             self.amount += line.amount
             self.deducted += line.deducted_amount or 0
+            self.withheld += line.withheld_amount or 0
         for tax in line.taxes:
             self.taxes[tax.tax] += tax.amount
 
@@ -145,6 +148,13 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             },
         help="What the customer got back earlier by price reductions, "
         "without tax; positive.")
+    withheld_amount = Monetary(
+        "Withheld", currency='currency', digits='currency', readonly=True,
+        states={
+            'invisible': ~Eval('withheld_amount'),
+            },
+        help="What is not given back because of the share, without tax; "
+        "positive.")
     amount = Monetary(
         "Amount", currency='currency', digits='currency', required=True,
         readonly=True,
@@ -296,8 +306,9 @@ class Line(PreparedMixin, ModelSQL, ModelView):
 
     @classmethod
     def get_goods(
-            cls, return_line, invoice_line, quantity, taxes, used, credited):
-        """Return the line that gives back the quantity
+            cls, return_line, invoice_line, quantity, taxes, used, credited,
+            share=Decimal(1)):
+        """Return the line that gives back the share of the quantity's price
 
         taxes maps the taxes to what was charged on the invoice line, used is
         what other refunds take of it and credited what was credited without
@@ -314,23 +325,25 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             currency = return_line.order.currency
             charged, total = return_line.amount, return_line.quantity
             unit, unit_price = return_line.unit, return_line.unit_price
-        share = Decimal(1)
+        part = Decimal(1)
         if unit.round(used.quantity + quantity - total) < 0:
-            share = (
+            part = (
                 Decimal(str(used.quantity + quantity)) / Decimal(str(total)))
         deducted = used.get_deduction(quantity, total, currency)
-        due = currency.round(charged * share) - used.amount - used.deducted
-        due -= deducted
+        due = currency.round(charged * part) - used.amount - used.deducted
+        due -= used.withheld + deducted
+        withheld = due - currency.round(due * share)
+        due -= withheld
         amount = max(min(due, charged - used.total - credited), Decimal(0))
         line_taxes = []
         for tax, charged_tax in taxes.items():
-            if used.reduction:
+            if used.reduction or used.withheld or withheld:
                 line_taxes.append(Tax(
                         tax=tax, amount=used.get_tax(
                             tax, charged_tax, amount, charged, currency)))
                 continue
             tax_amount = (
-                currency.round(charged_tax * share) - used.taxes[tax])
+                currency.round(charged_tax * part) - used.taxes[tax])
             if amount != due:
                 tax_amount = currency.round(
                     tax_amount * amount / due if due else Decimal(0))
@@ -342,8 +355,9 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             quantity=unit.round(quantity),
             unit=unit,
             unit_price=unit_price,
-            share=Decimal(1),
+            share=share,
             deducted_amount=deducted,
+            withheld_amount=withheld,
             amount=amount,
             tax_amount=sum((t.amount for t in line_taxes), Decimal(0)),
             taxes=line_taxes)
@@ -383,6 +397,11 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             texts.append(gettext(
                     'return_refund.msg_explain_deducted',
                     deducted=lang.currency(self.deducted_amount, currency)))
+        if self.withheld_amount:
+            texts.append(gettext(
+                    'return_refund.msg_explain_share',
+                    share=lang.format('%.2f', self.share * 100),
+                    withheld=lang.currency(self.withheld_amount, currency)))
         if self.amount != due:
             texts.append(gettext(
                     'return_refund.msg_explain_credited',

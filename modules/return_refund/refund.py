@@ -3,6 +3,7 @@
 
 from collections import defaultdict
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 
 from sql.functions import CharLength
@@ -312,13 +313,16 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         for return_line, quantity in sorted(
                 wanted.items(), key=lambda i: i[0].wish == 'price_reduction'):
             order = return_line.order
-            for invoice_line, part in Line.split(
-                    return_line, quantity, originals[return_line], used):
+            for invoice_line, part, share in (
+                    (il, p, s)
+                    for s, q in return_line.split_by_share(quantity)
+                    for il, p in Line.split(
+                        return_line, q, originals[return_line], used)):
                 invoice = invoice_line.invoice if invoice_line else None
                 get_line = (
                     Line.get_price_reduction
                     if return_line.wish == 'price_reduction'
-                    else Line.get_goods)
+                    else partial(Line.get_goods, share=share))
                 goods = get_line(
                     return_line, invoice_line, part,
                     taxes.get(invoice_line, {}),
