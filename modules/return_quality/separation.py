@@ -59,8 +59,10 @@ class Inspection(metaclass=PoolMeta):
 
     def _get_receivers(self):
         "Return the employees who received the goods"
-        receivers = {
-            getattr(m.shipment, 'received_by', None) for m in self.moves}
+        # The goods of a kit came in by its components
+        moves = self.moves or [
+            m for m in self.origin.moves if m.state == 'done']
+        receivers = {getattr(m.shipment, 'received_by', None) for m in moves}
         return receivers - {None}
 
     @classmethod

@@ -47,7 +47,7 @@ class Line(metaclass=PoolMeta):
         for disposition in self.dispositions:
             if (disposition.is_shared
                     and disposition.state in {'decided', 'waiting', 'done'}):
-                left[disposition.refund_share] += disposition.quantity
+                left[disposition.refund_share] += disposition.line_quantity
         for refund_line in self.refund_lines:
             if (refund_line.kind == 'goods'
                     and refund_line.refund.state != 'draft'
