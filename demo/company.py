@@ -14,6 +14,7 @@ AREAS = {
     'return_location': "Returns",
     'quarantine_location': "Quarantine",
     'resale_location': "Resale",
+    'repair_location': "Repair",
     }
 VAT = Decimal('0.20')
 # By login: the name of the employee and the groups of the user

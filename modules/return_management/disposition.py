@@ -439,10 +439,14 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Return what dispositions of one shipment have in common"
         if self.action == 'customer':
             return (
-                self.company, self.line.order, self.line._get_area(),
+                self.company, self.line.order, self._get_from_location(),
                 self.line._get_shipment_party())
         return (
-            self.company, self.line._get_area(), self._get_to_location())
+            self.company, self._get_from_location(), self._get_to_location())
+
+    def _get_from_location(self):
+        "Return the location where the goods lie"
+        return self.line._get_area()
 
     def _get_to_location(self):
         warehouse = self.line.order.warehouse
@@ -470,7 +474,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
             today = Date.today()
         return Shipment(
             company=self.company,
-            from_location=self.line._get_area(),
+            from_location=self._get_from_location(),
             to_location=self._get_to_location(),
             planned_date=today,
             planned_start_date=today,
@@ -494,7 +498,7 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         else:
             shipment.delivery_address = party.address_get(type='delivery')
         shipment.on_change_warehouse()
-        shipment.warehouse_storage = self.line._get_area()
+        shipment.warehouse_storage = self._get_from_location()
         return shipment
 
     def _get_moves(self, shipment):

@@ -347,7 +347,12 @@ class Line(metaclass=PoolMeta):
     def _check_eligible_period(cls, rule, facts):
         start = facts[rule.period_from]
         return bool(start) and (
-            facts['requested'] <= rule.last_date(start, facts['calendar']))
+            facts['requested'] <= cls._get_period_end(rule, facts))
+
+    @classmethod
+    def _get_period_end(cls, rule, facts):
+        "Return the last day of the period, whose start is known"
+        return rule.last_date(facts[rule.period_from], facts['calendar'])
 
     @classmethod
     def _explain_eligible_period(cls, rule, facts):
@@ -366,7 +371,7 @@ class Line(metaclass=PoolMeta):
             start=rule.period_from_string,
             date=lang.strftime(start),
             days=rule.period_string,
-            last=lang.strftime(rule.last_date(start, facts['calendar'])),
+            last=lang.strftime(cls._get_period_end(rule, facts)),
             requested=lang.strftime(facts['requested']))
 
     @classmethod
@@ -412,8 +417,7 @@ class Line(metaclass=PoolMeta):
             if category == self.reason.category:
                 continue
             lasts = {
-                rule.last_date(
-                    facts[rule.period_from], facts['calendar']): rule
+                self._get_period_end(rule, facts): rule
                 for rule in rules.find(
                     {**pattern, 'reason_category': category})
                 if rule and rule not in found

@@ -5,7 +5,8 @@ from trytond.pool import Pool
 
 from . import (
     configuration, defect, disposition, inspection_report, line, order,
-    quality, second, separation, stage)
+    quality, repair, repair_goods, repair_inspection, repair_part, second,
+    separation, stage, warranty)
 
 __all__ = ['register']
 
@@ -30,9 +31,33 @@ def register():
         second.Disposition,
         separation.Inspection,
         separation.AllowReceiverStart,
+        repair.Configuration,
+        repair.ConfigurationLimit,
+        repair.ConfigurationRepair,
+        repair_goods.Location,
+        repair_goods.Goods,
+        repair.Repair,
+        repair_part.Part,
+        repair_goods.Disposition,
+        repair_goods.Line,
+        repair_goods.Order,
+        repair_goods.Stage,
+        repair_part.Move,
+        repair_goods.Move,
+        repair_inspection.Control,
+        repair_inspection.Inspection,
+        warranty.Line,
+        warranty.SaleLine,
         module='return_quality', type_='model')
     Pool.register(
+        repair.Repair_Lot,
+        module='return_quality', type_='model', depends=['stock_lot'])
+    Pool.register(
+        repair_part.Repair_Production,
+        module='return_quality', type_='model', depends=['production'])
+    Pool.register(
         separation.AllowReceiver,
+        repair.Replace,
         module='return_quality', type_='wizard')
     Pool.register(
         inspection_report.InspectionReport,

@@ -27,3 +27,11 @@ class SeparationError(UserError):
 
 class SecondOpinionError(UserError):
     pass
+
+
+class RepairError(UserError):
+    pass
+
+
+class RepairDispositionError(ValidationError):
+    pass

@@ -208,11 +208,11 @@ def get_warehouse():
     return warehouse
 
 
-def get_action(fs_id):
+def get_action(fs_id, module='return_management'):
     ActWindow = Model.get('ir.action.act_window')
     ModelData = Model.get('ir.model.data')
     data, = ModelData.find([
-            ('module', '=', 'return_management'),
+            ('module', '=', module),
             ('fs_id', '=', fs_id),
             ])
     return ActWindow(data.db_id)
@@ -223,11 +223,11 @@ def get_domain(fs_id):
     return PYSONDecoder({}).decode(get_action(fs_id).domain)
 
 
-def get_tabs(fs_id):
+def get_tabs(fs_id, module='return_management'):
     "Map the tabs of the action to their domain and whether they count"
     return {
         d.name: (PYSONDecoder({}).decode(d.domain or '[]'), d.count)
-        for d in get_action(fs_id).act_window_domains}
+        for d in get_action(fs_id, module).act_window_domains}
 
 
 def create_areas(warehouse):

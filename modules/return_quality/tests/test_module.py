@@ -2,15 +2,18 @@
 # of this repository contains the full copyright notices and license terms.
 
 from trytond.modules.company.tests import CompanyTestMixin
-from trytond.modules.return_management.tests import ReturnAccessTestMixin
+from trytond.modules.return_management.tests import (
+    PartyCheckReplaceMixin, ReturnAccessTestMixin)
 from trytond.pool import Pool
 from trytond.tests.test_tryton import ModuleTestCase, with_transaction
 
 
 class ReturnQualityTestCase(
-        ReturnAccessTestMixin, CompanyTestMixin, ModuleTestCase):
+        PartyCheckReplaceMixin, ReturnAccessTestMixin, CompanyTestMixin,
+        ModuleTestCase):
     "Test Return Quality module"
     module = 'return_quality'
+    extras = ['production', 'stock_lot']
 
     @with_transaction()
     def test_disposition_accepted(self):
@@ -36,7 +39,9 @@ class ReturnQualityTestCase(
         pool = Pool()
         Control = pool.get('quality.control')
 
-        control, = Control.search([])
+        control, = Control.search([
+                ('operations', 'in', 'return.order.line:receive'),
+                ])
         self.assertEqual(
             list(control.operations), ['return.order.line:receive'])
         point, = control.points
