@@ -322,6 +322,10 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
                     'return_management.msg_disposition_approved',
                     line=line.rec_name))
 
+    def _needs_application(self):
+        "Test if an application decides about it, which is still to be made"
+        return False
+
     @classmethod
     @ModelView.button
     @Workflow.transition('cancelled')

@@ -628,10 +628,14 @@ class Disposition(metaclass=PoolMeta):
         super().cancel(dispositions)
         WriteOff.process(WriteOff.browse(sorted(write_offs, key=int)))
 
+    def _needs_application(self):
+        return super()._needs_application() or (
+            self.action == 'write_off'
+            and (not self.write_off or self.write_off.state != 'approved'))
+
     def _check_decide(self):
         super()._check_decide()
-        if self.action == 'write_off' and (
-                not self.write_off or self.write_off.state != 'approved'):
+        if self.action == 'write_off' and self._needs_application():
             raise WriteOffError(gettext(
                     'return_management.msg_disposition_write_off',
                     disposition=self.rec_name))

@@ -4,9 +4,10 @@
 from trytond.pool import Pool
 
 from . import (
-    configuration, defect, disposition, inspection_report, line, order,
-    quality, repair, repair_goods, repair_inspection, repair_part, second,
-    separation, stage, warranty)
+    alert, analysis, campaign, campaign_lot, configuration, defect,
+    disposition, inspection_report, line, order, quality, quality_report,
+    repair, repair_goods, repair_inspection, repair_part, second, separation,
+    stage, supplier, warranty)
 
 __all__ = ['register']
 
@@ -48,17 +49,52 @@ def register():
         repair_inspection.Inspection,
         warranty.Line,
         warranty.SaleLine,
+        campaign.Configuration,
+        campaign.ConfigurationSequence,
+        campaign.Campaign,
+        campaign.CampaignProduct,
+        campaign.Customer,
+        campaign.TellStart,
+        campaign.Order,
+        campaign.Line,
+        supplier.Configuration,
+        supplier.ConfigurationClaim,
+        supplier.Claim,
+        supplier.Disposition,
+        supplier.Move,
+        supplier.PolicyLine,
+        supplier.Line,
+        supplier.Invoice,
+        supplier.Cron,
+        analysis.Analysis,
+        analysis.Trend,
+        analysis.AnalysisContext,
+        analysis.TrendContext,
+        alert.Configuration,
+        alert.Alert,
+        alert.Cron,
         module='return_quality', type_='model')
     Pool.register(
         repair.Repair_Lot,
-        module='return_quality', type_='model', depends=['stock_lot'])
+        campaign_lot.Campaign,
+        campaign_lot.CampaignLot,
+        campaign_lot.Lot,
+        campaign_lot.Move,
+        analysis.Analysis_Lot,
+        analysis.AnalysisContext_Lot,
+        module='return_quality', type_='model',
+        depends=['stock_lot'])
     Pool.register(
         repair_part.Repair_Production,
         module='return_quality', type_='model', depends=['production'])
     Pool.register(
         separation.AllowReceiver,
         repair.Replace,
+        campaign.Tell,
+        campaign.Replace,
+        supplier.Replace,
         module='return_quality', type_='wizard')
     Pool.register(
         inspection_report.InspectionReport,
+        quality_report.QualityReport,
         module='return_quality', type_='report')

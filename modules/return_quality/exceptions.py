@@ -35,3 +35,15 @@ class RepairError(UserError):
 
 class RepairDispositionError(ValidationError):
     pass
+
+
+class CampaignError(UserError):
+    pass
+
+
+class ClaimError(UserError):
+    pass
+
+
+class AlertError(UserError):
+    pass

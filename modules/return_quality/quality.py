@@ -30,9 +30,7 @@ class Control(metaclass=PoolMeta):
     def create(cls, vlist):
         vlist = [v.copy() for v in vlist]
         for values in vlist:
-            if (not values.get('points')
-                    and 'return.order.line:receive' in (
-                        values.get('operations') or [])):
+            if not values.get('points'):
                 values['points'] = [
                     ('create', [cls._get_default_point()]),
                     ]
@@ -40,7 +38,7 @@ class Control(metaclass=PoolMeta):
 
     @classmethod
     def _get_default_point(cls):
-        "Return the values of the only point that no returned goods lack"
+        "Return the values of the point that no goods lack"
         return {
             'name': 'meets_standard',
             'string': gettext('return_quality.msg_control_point_standard'),
@@ -391,7 +389,7 @@ class Inspection(metaclass=PoolMeta):
         returns = cls.browse(returns)
         Disposition.decide([
                 d for i in returns for d in i.dispositions
-                if d.state == 'draft'])
+                if d.state == 'draft' and not d._needs_application()])
         cls._queue_orders(returns)
 
     @classmethod
