@@ -241,6 +241,7 @@ class Move(metaclass=PoolMeta):
             disposition = move.return_disposition
             if move._leaves_return_area() and (
                     not disposition
+                    or disposition.state in {'draft', 'cancelled'}
                     or move.product not in disposition._get_parts()
                     or not disposition.leads_to(move.to_location)):
                 raise AreaError(gettext(

@@ -334,7 +334,7 @@ class Move(metaclass=PoolMeta):
 
     def _leaves_return_area(self):
         # It is checked apart
-        return not self.return_write_off and super()._leaves_return_area()
+        return not self.write_off_line and super()._leaves_return_area()
 
     @classmethod
     @ModelView.button
