@@ -237,10 +237,12 @@ def register():
         kit.Disposition,
         kit.Order,
         kit.SaleLineComponent,
+        kit.Move,
         kit.Replenishment,
         module='return_management', type_='model',
         depends=['product_kit'])
     Pool.register(
+        kit.Line_Lot,
         kit.Move_Lot,
         module='return_management', type_='model',
         depends=['product_kit', 'stock_lot'])

@@ -74,10 +74,8 @@ class Discrepancy(metaclass=PoolMeta):
     @classmethod
     def _get_receiver(cls, move):
         "Return the party to whom the move delivered"
-        pool = Pool()
-        SaleLine = pool.get('sale.line')
-        if isinstance(move.origin, SaleLine):
-            return move.origin.sale.party
+        if line := move.delivered_line:
+            return line.sale.party
         elif move.return_order:
             return move.return_order.party
         return getattr(move.shipment, 'customer', None)

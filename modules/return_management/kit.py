@@ -628,6 +628,27 @@ class Replenishment(metaclass=PoolMeta):
         return [*super()._sale_origins(), 'sale.line.component']
 
 
+class Move(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    @property
+    def delivered_line(self):
+        pool = Pool()
+        Component = pool.get('sale.line.component')
+        if isinstance(self.origin, Component):
+            return self.origin.line
+        return super().delivered_line
+
+
+class Line_Lot(metaclass=PoolMeta):
+    __name__ = 'return.order.line'
+
+    @classmethod
+    def _get_lot_fields(cls):
+        return [
+            *super()._get_lot_fields(), 'sale_line.components.moves.lot']
+
+
 class Move_Lot(metaclass=PoolMeta):
     __name__ = 'stock.move'
 

@@ -66,10 +66,14 @@ class Line(metaclass=PoolMeta):
             bool_op = 'AND'
         else:
             bool_op = 'OR'
-        return [bool_op,
-            ('moves.lot' + nested, operator, value, *extra),
-            ('sale_line.moves.lot' + nested, operator, value, *extra),
-            ]
+        return [bool_op, *(
+                (field + nested, operator, value, *extra)
+                for field in cls._get_lot_fields())]
+
+    @classmethod
+    def _get_lot_fields(cls):
+        "Return the fields with the lots that came back or were delivered"
+        return ['moves.lot', 'sale_line.moves.lot']
 
     received_lots = fields.Function(fields.Many2Many(
             'stock.lot', None, None, "Received Lots",
@@ -329,7 +333,6 @@ class ShowChain(metaclass=PoolMeta):
     def _get_records(self):
         pool = Pool()
         Move = pool.get('stock.move')
-        SaleLine = pool.get('sale.line')
         User = pool.get('res.user')
         if self.model.__name__ != 'stock.lot':
             return super()._get_records()
@@ -342,7 +345,5 @@ class ShowChain(metaclass=PoolMeta):
                     ('to_location.type', '=', 'customer'),
                     ],
                 ])
-        records = [
-            m.origin if isinstance(m.origin, SaleLine) else m.return_line
-            for m in moves]
+        records = [m.delivered_line or m.return_line for m in moves]
         return list(dict.fromkeys(filter(None, records)))

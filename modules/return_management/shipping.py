@@ -84,7 +84,8 @@ class Order_ShipmentCost(metaclass=PoolMeta):
         Shipment = pool.get('stock.shipment.out')
         return sorted({
                 m.shipment for l in self.lines or []
-                if getattr(l, 'sale_line', None) for m in l.sale_line.moves
+                if getattr(l, 'sale_line', None)
+                for m in l.sale_line._get_delivery_moves()
                 if m.state == 'done' and isinstance(m.shipment, Shipment)},
             key=int, reverse=True)
 
@@ -202,15 +203,14 @@ class Dock_Package(metaclass=PoolMeta):
     def _find_loosely(self, code, open_):
         pool = Pool()
         Order = pool.get('return.order')
-        SaleLine = pool.get('sale.line')
         moves = self._find_outgoing_moves(escape_wildcard(code))
         if not moves:
             return super()._find_loosely(code, open_)
         orders = Order.search([
                 open_,
                 ('lines.sale_line', 'in', [
-                        m.origin.id for m in moves
-                        if isinstance(m.origin, SaleLine)]),
+                        m.delivered_line.id for m in moves
+                        if m.delivered_line]),
                 ], limit=LIMIT_FOUND + 1)
         if not orders:
             self._set_refused(code, moves)

@@ -161,6 +161,14 @@ class Move(metaclass=PoolMeta):
         return line.order if line else None
 
     @property
+    def delivered_line(self):
+        "The sale line that the move delivers, or None"
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        if isinstance(self.origin, SaleLine):
+            return self.origin
+
+    @property
     def is_return_receipt(self):
         "Whether the move brings goods of a return in"
         pool = Pool()
