@@ -351,7 +351,6 @@ class Line(metaclass=PoolMeta):
 
     def _get_received_by_lot(self):
         if self.is_kit:
-            # A disposition of kits names no lot
             return {m.lot: 0 for m in self.moves if m.state == 'done'}
         return super()._get_received_by_lot()
 
@@ -642,6 +641,10 @@ class Move(metaclass=PoolMeta):
 
 class Line_Lot(metaclass=PoolMeta):
     __name__ = 'return.order.line'
+
+    def get_received_lots(self, name):
+        # A disposition of kits names no lot
+        return [] if self.is_kit else super().get_received_lots(name)
 
     @classmethod
     def _get_lot_fields(cls):
