@@ -483,6 +483,11 @@ class Disposition(metaclass=PoolMeta):
                         'return_management.msg_disposition_kit_resale',
                         disposition=disposition.rec_name))
 
+    def _get_new_decision(self, quantity):
+        disposition = super()._get_new_decision(quantity)
+        disposition.component = self.component
+        return disposition
+
     def _get_parts(self):
         if self.component or not self.line.is_kit:
             return super()._get_parts()
@@ -554,6 +559,9 @@ class Disposition(metaclass=PoolMeta):
             for move in moves:
                 lot = getattr(move, 'lot', None)
                 free[lot] -= line._sum_moves([move])[product]
+            for move in other._get_moves_back():
+                lot = getattr(move, 'lot', None)
+                free[lot] += line._sum_moves([move])[product]
             if not moves and other.state == 'decided' and other.id < self.id:
                 # It is moved by the same shipments
                 before += other._get_parts().get(product, (unit, 0))[1]
