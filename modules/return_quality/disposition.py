@@ -123,9 +123,10 @@ class Disposition(metaclass=PoolMeta):
 
     def _check_decide(self):
         super()._check_decide()
-        # Only what is received as the line says is inspected
-        if self.line_quantity and not self.is_refusal():
-            self._check_inspection()
+        if not self.is_refusal():
+            # Only what is received as the line says is inspected
+            if self.line_quantity:
+                self._check_inspection()
             self._check_resale()
 
     def _check_inspection(self):
