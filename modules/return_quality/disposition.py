@@ -160,7 +160,7 @@ class Disposition(metaclass=PoolMeta):
                 if d != self and d.state != 'cancelled' and d._needs_sound())
         elif self.action == 'resale':
             sound = 0
-        elif self.line.quality_inspections:
+        elif self.line.quality_inspections and self.line_quantity:
             # What is inspected is decided about by its inspection
             sound = self.line.uninspected_quantity
         else:
