@@ -61,14 +61,21 @@ class Discrepancy(metaclass=PoolMeta):
         help="The day until which the carrier has to answer.")
     claim_answer = fields.Selection(
         [(None, "")] + ANSWERS, "Answer", readonly=True, sort=False,
-        states=_states_claim,
+        states={
+            **_states_claim,
+            'required': Bool(Eval('claim_answered_at')),
+            },
         help="What the carrier answered; empty while it is awaited.")
     claim_answer_amount = Monetary(
         "Conceded", currency='currency', digits='currency', readonly=True,
         states=_states_claim,
         help="What the carrier pays, positive.")
     claim_answer_text = fields.Text(
-        "Answer Text", readonly=True, states=_states_claim)
+        "Answer Text", readonly=True,
+        states={
+            **_states_claim,
+            'required': Bool(Eval('claim_answered_at')),
+            })
     claim_answered_by = fields.Many2One(
         'company.employee', "Answer Recorded by", readonly=True,
         ondelete='RESTRICT', states=_states_claim)

@@ -11,9 +11,13 @@ from trytond.pyson import Eval
 from trytond.tools import firstline
 from trytond.transaction import Transaction
 
+from .model import GuardedMixin
 
-class Move(metaclass=PoolMeta):
+
+class Move(GuardedMixin, metaclass=PoolMeta):
     __name__ = 'stock.move'
+
+    _guarded_fields = {'booked_cost_price'}
 
     booked_cost_price = fields.Numeric(
         "Booked Cost Price", digits=price_digits, readonly=True,

@@ -12,7 +12,7 @@ from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import employee_field
 from trytond.modules.currency.fields import Monetary
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Date, Eval, If
+from trytond.pyson import Bool, Date, Eval, If
 from trytond.transaction import Transaction
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
@@ -164,9 +164,16 @@ class Discrepancy(GuardedMixin, EvidenceMixin, ModelSQL, ModelView):
     resolution = fields.Selection(
         [(None, "")] + RESOLUTIONS, "Resolution", readonly=True, sort=False)
     resolution_string = resolution.translated('resolution')
-    resolution_text = fields.Text("Resolution Text", readonly=True)
+    resolution_text = fields.Text(
+        "Resolution Text", readonly=True,
+        states={
+            'required': Bool(Eval('resolved_by')),
+            })
     carrier_party = fields.Many2One(
         'party.party', "Carrier", readonly=True, ondelete='RESTRICT',
+        states={
+            'required': Eval('resolution').in_(['send_back', 'claim']),
+            },
         context={
             'company': Eval('company', -1),
             },
@@ -182,6 +189,12 @@ class Discrepancy(GuardedMixin, EvidenceMixin, ModelSQL, ModelView):
         'on_change_with_currency')
     claim_amount = Monetary(
         "Claimed", currency='currency', digits='currency', readonly=True,
+        domain=[
+            If(Eval('resolution') == 'claim', ('claim_amount', '>', 0), ()),
+            ],
+        states={
+            'required': Eval('resolution') == 'claim',
+            },
         help="What the carrier is asked to pay, positive.")
     follow_up = fields.Many2One(
         'return.order', "Follow-up", readonly=True, ondelete='RESTRICT',
@@ -862,6 +875,9 @@ class ResolveStart(ModelView):
         help="The carrier's reference.")
     claim_amount = Monetary(
         "Claimed", currency='currency', digits='currency',
+        domain=[
+            If(Eval('resolution') == 'claim', ('claim_amount', '>', 0), ()),
+            ],
         states={
             'required': Eval('resolution') == 'claim',
             'invisible': Eval('resolution') != 'claim',

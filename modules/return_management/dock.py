@@ -294,10 +294,22 @@ class Dock(Wizard):
         return [
             o for o in self._check_orders(orders) if o.state != 'cancelled']
 
+    def _check_parcel(self, parcel):
+        "Return the parcel if the user may receive it, or None"
+        pool = Pool()
+        Parcel = pool.get('return.parcel')
+        with check_access():
+            parcels = Parcel.search([
+                    ('id', '=', parcel.id if parcel else -1),
+                    ('company', '=', self.company_id),
+                    ('state', 'in', [
+                            'announced', 'unidentified', 'identified']),
+                    ])
+        return parcels[0] if parcels else None
+
     def _get_parcel(self, orders):
         "Return the parcel that is expected"
-        parcel = getattr(self.choose, 'parcel', None)
-        if parcel:
+        if parcel := self._check_parcel(getattr(self.choose, 'parcel', None)):
             return parcel
         parcels = {
             p for o in orders for p in o.parcels
@@ -332,7 +344,7 @@ class Dock(Wizard):
         return defaults
 
     def default_count(self, fields):
-        orders = self.choose.taken
+        orders = self._get_coming(self.choose.taken)
         entered = {
             r.line: r for r in getattr(self.count, 'lines', None) or []}
         defaults = self._get_parcel_defaults(orders)
@@ -391,7 +403,7 @@ class Dock(Wizard):
         return 'count'
 
     def default_arrive(self, fields):
-        orders = getattr(self.arrive, 'orders', None) or []
+        orders = self._get_coming(getattr(self.arrive, 'orders', None) or [])
         defaults = self._get_parcel_defaults(orders)
         for name in ['message', 'party', 'tracking_number']:
             if value := getattr(self.arrive, name, None):
@@ -440,14 +452,7 @@ class Dock(Wizard):
     def _save_parcel(self, data, orders, state):
         pool = Pool()
         Parcel = pool.get('return.parcel')
-        with check_access():
-            parcels = Parcel.search([
-                    ('id', '=', data.parcel.id if data.parcel else -1),
-                    ('company', '=', self.company_id),
-                    ('state', 'in', [
-                            'announced', 'unidentified', 'identified']),
-                    ])
-        parcel = parcels[0] if parcels else Parcel(
+        parcel = self._check_parcel(data.parcel) or Parcel(
             company=self.company_id, orders=[])
         for name in [*PARCEL_FIELDS, 'warehouse', 'location']:
             setattr(parcel, name, getattr(data, name, None))

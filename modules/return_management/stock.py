@@ -249,7 +249,7 @@ class Move(metaclass=PoolMeta):
             disposition = move.return_disposition
             if move._leaves_return_area() and (
                     not disposition
-                    or disposition.state in {'draft', 'cancelled'}
+                    or disposition.state not in {'waiting', 'done'}
                     or move.product not in disposition._get_parts()
                     or not disposition.leads_to(move.to_location)):
                 raise AreaError(gettext(
@@ -285,17 +285,15 @@ class Move(metaclass=PoolMeta):
             disposition._check_moves(picked[disposition.id])
 
     def _leaves_return_area(self):
-        "Test if goods of returns would come to stock or to a customer"
+        "Test if goods of returns would leave otherwise than by an inventory"
         area, warehouse = self.from_location.find_return_area()
-        if not area or self.to_location.is_inside(area):
+        if (not area or self.to_location.is_inside(area)
+                or self.to_location.type == 'lost_found'):
             return False
-        if area == warehouse.resale_location:
-            # What is there may be sold
-            return (
-                self.to_location.type == 'storage'
-                and not self.to_location.is_inside(
-                    warehouse.output_location))
-        return self.to_location.type in {'storage', 'customer'}
+        # What is in resale may be sold
+        return area != warehouse.resale_location or not (
+            self.to_location.type == 'customer'
+            or self.to_location.is_inside(warehouse.output_location))
 
     @classmethod
     @ModelView.button

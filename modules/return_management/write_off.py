@@ -15,7 +15,7 @@ from trytond.modules.company.model import (
 from trytond.modules.currency.fields import Monetary
 from trytond.modules.product import price_digits
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval, Id
+from trytond.pyson import Bool, Eval, Id, If
 from trytond.transaction import Transaction
 
 from .calendar import get_local_date
@@ -505,6 +505,10 @@ class Disposition(metaclass=PoolMeta):
 
     write_off = fields.Many2One(
         'return.write_off', "Write-off", ondelete='RESTRICT',
+        domain=[
+            ('company', '=', Eval('company', -1)),
+            If(Eval('action') != 'write_off', ('id', '=', None), ()),
+            ],
         states={
             'readonly': Eval('state') != 'draft',
             'invisible': Eval('action') != 'write_off',
@@ -545,6 +549,8 @@ class Disposition(metaclass=PoolMeta):
         if self.action == 'write_off':
             # What was refused stays so
             self.accepted = accepted
+        else:
+            self.write_off = None
 
     @classmethod
     def _get_default_accepted(cls, line, action):
@@ -599,6 +605,16 @@ class Disposition(metaclass=PoolMeta):
                                 'return_management.msg_write_off_modify',
                                 write_off=write_off.rec_name))
         super().write(*args)
+
+    @classmethod
+    def delete(cls, dispositions):
+        for disposition in dispositions:
+            write_off = disposition.write_off
+            if write_off and write_off.state != 'draft':
+                raise AccessError(gettext(
+                        'return_management.msg_write_off_modify',
+                        write_off=write_off.rec_name))
+        super().delete(dispositions)
 
     @classmethod
     def validate_fields(cls, dispositions, field_names):
