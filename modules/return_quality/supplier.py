@@ -669,11 +669,6 @@ class Move(metaclass=PoolMeta):
     def is_return_departure(self):
         return super().is_return_departure or self.is_return_to_supplier
 
-    def _leaves_return_area(self):
-        return super()._leaves_return_area() or bool(
-            self.to_location.type == 'supplier'
-            and self.from_location.return_area)
-
 
 class PolicyLine(metaclass=PoolMeta):
     __name__ = 'return.policy.line'
