@@ -313,6 +313,9 @@ class Discrepancy(GuardedMixin, EvidenceMixin, ModelSQL, ModelView):
         orders = {o.id: o for o in Order.browse(ids)}
         Order.lock(list(orders.values()))
         now = dt.datetime.now().replace(microsecond=0)
+        owners = {
+            o.id: o._get_discrepancy_owner(get_local_date(o.company, now))
+            for o in orders.values()}
         due_dates = {}
         for values in vlist:
             if not values.get('order'):
@@ -327,8 +330,7 @@ class Discrepancy(GuardedMixin, EvidenceMixin, ModelSQL, ModelView):
             if Transaction().check_access or values.get('kind') != 'short':
                 values['found_by'] = Order._get_employee(company).id
             if not values.get('owner'):
-                owner = order._get_discrepancy_owner(
-                    get_local_date(company, now))
+                owner = owners[order.id]
                 values['owner'] = (
                     owner.id if owner else values.get('found_by'))
             if company not in due_dates:

@@ -919,3 +919,10 @@ class Disposition(metaclass=PoolMeta):
 
 class Label(CompanyReport):
     __name__ = 'return.resale.label'
+
+    @classmethod
+    def get_context(cls, records, header, data):
+        context = super().get_context(records, header, data)
+        # The lot exists only with stock_lot
+        context['getattr'] = getattr
+        return context
