@@ -327,6 +327,10 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
         """
         pool = Pool()
         Disposition = pool.get('return.disposition')
+        Order = pool.get('return.order')
+        # Numbers that are taken before a lock may be lost
+        Order.lock(sorted(
+                {d.order for c in claims for d in c.dispositions}, key=int))
         to_decide = []
         for company, c_claims in groupby(claims, key=lambda c: c.company):
             to_decide.extend(cls._prepare(company, list(c_claims)))
