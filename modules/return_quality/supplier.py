@@ -537,6 +537,7 @@ class Disposition(metaclass=PoolMeta):
         'return.supplier.claim', "Supplier Claim", ondelete='RESTRICT',
         domain=[
             ('company', '=', Eval('company', -1)),
+            If(Eval('action') != 'supplier', ('id', '=', None), ()),
             ],
         states={
             'readonly': Eval('state') != 'draft',
@@ -552,6 +553,11 @@ class Disposition(metaclass=PoolMeta):
         t = cls.__table__()
         cls._sql_indexes.add(
             Index(t, (t.claim, Index.Range()), where=t.claim != Null))
+
+    def on_change_action(self):
+        super().on_change_action()
+        if self.action != 'supplier':
+            self.claim = None
 
     @classmethod
     def copy(cls, dispositions, default=None):
