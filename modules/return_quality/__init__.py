@@ -57,6 +57,7 @@ def register():
         campaign.TellStart,
         campaign.Order,
         campaign.Line,
+        campaign.Disposition,
         supplier.Configuration,
         supplier.ConfigurationClaim,
         supplier.Claim,

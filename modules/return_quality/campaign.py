@@ -790,7 +790,7 @@ class Line(metaclass=PoolMeta):
 
     def _judge(self, rules, facts):
         super()._judge(rules, facts)
-        if self.sale_line and self.order._is_called_back:
+        if self._is_called_back:
             self.eligible = True
             self.eligibility = '\n'.join(filter(None, [
                         gettext(
@@ -798,10 +798,33 @@ class Line(metaclass=PoolMeta):
                             campaign=self.order.campaign.rec_name),
                         self.eligibility]))
 
+    @property
+    def _is_called_back(self):
+        "Whether the campaign asks for the goods, not only for the return"
+        return bool(
+            self.sale_line and self.order._is_called_back
+            and self.product in self.order.campaign.products)
+
     def _get_fee_rules(self):
-        if self.order._is_called_back:
+        if self._is_called_back:
             return []
         return super()._get_fee_rules()
+
+
+class Disposition(metaclass=PoolMeta):
+    __name__ = 'return.disposition'
+
+    @classmethod
+    def check_action(cls, dispositions):
+        super().check_action(dispositions)
+        for disposition in dispositions:
+            # Whatever reason the line has been given since
+            if (disposition.action in {'restock', 'resale'}
+                    and disposition.line._is_called_back):
+                raise CampaignError(gettext(
+                        'return_quality.msg_campaign_disposition',
+                        disposition=disposition.rec_name,
+                        campaign=disposition.order.campaign.rec_name))
 
 
 class Replace(metaclass=PoolMeta):
