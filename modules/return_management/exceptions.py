@@ -85,6 +85,10 @@ class LossError(UserError):
     pass
 
 
+class ApplicationError(UserError):
+    pass
+
+
 class WriteOffError(UserError):
     pass
 

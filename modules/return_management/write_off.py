@@ -3,25 +3,22 @@
 
 from collections import defaultdict
 from decimal import Decimal
-from itertools import groupby
 
 from trytond.i18n import gettext
 from trytond.model import (
     DeactivableMixin, Index, ModelSQL, ModelView, Workflow, fields)
 from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import (
-    CompanyMultiValueMixin, CompanyValueMixin, employee_field,
-    reset_employee, set_employee)
+    CompanyMultiValueMixin, CompanyValueMixin)
 from trytond.modules.currency.fields import Monetary
 from trytond.modules.product import price_digits
 from trytond.pool import Pool, PoolMeta
-from trytond.pyson import Bool, Eval, Id, If
+from trytond.pyson import Eval, Id, If
 from trytond.transaction import Transaction
 
-from .calendar import get_local_date
+from .application import ApplicationMixin
 from .configuration import default_limit, limit_field
-from .exceptions import AreaError, WriteOffError
-from .model import GuardedMixin
+from .exceptions import ApplicationError, AreaError
 
 account = fields.Many2One(
     'account.account', "Account",
@@ -144,360 +141,29 @@ class CauseAccount(CompanyValueMixin, ModelSQL):
     account = account
 
 
-class WriteOff(GuardedMixin, Workflow, ModelSQL, ModelView):
+class WriteOff(ApplicationMixin, ModelSQL, ModelView):
     "Return Write-off"
     __name__ = 'return.write_off'
-    _rec_name = 'number'
+    _sequence_name = 'write_off_sequence'
+    _limit_name = 'write_off_limit'
 
-    _states = {
-        'readonly': Eval('state') != 'draft',
-        }
-
-    number = fields.Char(
-        "Number", readonly=True,
-        help="Set from the sequence when the write-off is requested.")
-    company = fields.Many2One(
-        'company.company', "Company", required=True,
-        states={
-            'readonly': _states['readonly'] | Eval('dispositions', [0]),
-            })
-    cause = fields.Many2One(
-        'return.write_off.cause', "Cause", required=True,
-        ondelete='RESTRICT', states=_states,
-        context={
-            'company': Eval('company', -1),
-            },
-        depends={'company'},
-        help="Why the goods are written off; it gives the account.")
-    note = fields.Text("Note", states=_states)
     dispositions = fields.One2Many(
         'return.disposition', 'write_off', "Goods",
         domain=[
             ('action', 'in', ['write_off']),
             ('company', '=', Eval('company', -1)),
             ],
-        states=_states,
-        help="The parts of received lines that are written off.")
-    currency = fields.Function(
-        fields.Many2One('currency.currency', "Currency"),
-        'on_change_with_currency')
-    amount = Monetary(
-        "Amount", currency='currency', digits='currency', readonly=True,
-        help="The cost of the goods, rounded, in the company's currency.\n"
-        "Set when the write-off is requested; at its end what was really "
-        "written off.")
-    requested_by = employee_field(
-        "Requested by", states=[
-            'requested', 'approved', 'done', 'rejected', 'cancelled'])
-    approved_by = employee_field(
-        "Approved by", states=['approved', 'done'])
-    rejected_by = employee_field("Rejected by", states=['rejected'])
-    refusal = fields.Text(
-        "Refusal",
         states={
-            'readonly': Eval('state') != 'requested',
-            'invisible': ~Eval('state').in_(['requested', 'rejected']),
+            'readonly': Eval('state') != 'draft',
             },
-        help="Why the write-off is refused.")
-    state = fields.Selection([
-            ('draft', "Draft"),
-            ('requested', "Requested"),
-            ('approved', "Approved"),
-            ('done', "Done"),
-            ('rejected', "Rejected"),
-            ('cancelled', "Cancelled"),
-            ], "State", required=True, readonly=True, sort=False,
-        help="Approved: the warehouse has to post the shipment.\n"
-        "Cancelled: nothing was written off.")
-
-    @classmethod
-    def __setup__(cls):
-        cls.number.search_unaccented = False
-        super().__setup__()
-        for name in ['requested_by', 'approved_by', 'rejected_by']:
-            getattr(cls, name).readonly = True
-        t = cls.__table__()
-        cls._sql_indexes.update({
-                Index(t, (t.number, Index.Similarity())),
-                Index(
-                    t, (t.state, Index.Equality()),
-                    where=t.state.in_(['draft', 'requested', 'approved'])),
-                })
-        cls._order = [('id', 'DESC')]
-        cls._transitions |= {
-            ('draft', 'requested'),
-            ('requested', 'draft'),
-            ('requested', 'approved'),
-            ('requested', 'rejected'),
-            ('approved', 'done'),
-            ('draft', 'cancelled'),
-            ('requested', 'cancelled'),
-            }
-        cls._buttons.update({
-                'request': {
-                    'invisible': Eval('state') != 'draft',
-                    'readonly': ~Eval('dispositions', []),
-                    'depends': ['state', 'dispositions'],
-                    },
-                'draft': {
-                    'invisible': Eval('state') != 'requested',
-                    'depends': ['state'],
-                    },
-                'approve': {
-                    'invisible': Eval('state') != 'requested',
-                    'depends': ['state'],
-                    },
-                'reject': {
-                    'invisible': Eval('state') != 'requested',
-                    'readonly': ~Bool(Eval('refusal')),
-                    'depends': ['state', 'refusal'],
-                    },
-                'cancel': {
-                    'invisible': ~Eval('state').in_(['draft', 'requested']),
-                    'depends': ['state'],
-                    },
-                })
-
-    @classmethod
-    def default_company(cls):
-        return Transaction().context.get('company')
-
-    @classmethod
-    def default_state(cls):
-        return 'draft'
-
-    @fields.depends('company')
-    def on_change_with_currency(self, name=None):
-        return self.company.currency if self.company else None
-
-    def get_rec_name(self, name):
-        return self.number or '(%s)' % self.id
-
-    _guarded_fields = {
-        'number', 'amount', 'requested_by', 'approved_by', 'rejected_by',
-        'state'}
-    _requested_fields = {'company', 'cause', 'note', 'dispositions'}
-
-    @classmethod
-    def write(cls, *args):
-        actions = iter(args)
-        for write_offs, values in zip(actions, actions):
-            for write_off in write_offs:
-                if (cls._requested_fields & set(values)
-                        and write_off.state != 'draft') or (
-                        'refusal' in values
-                        and write_off.state != 'requested'):
-                    raise AccessError(gettext(
-                            'return_management.msg_write_off_modify',
-                            write_off=write_off.rec_name))
-        super().write(*args)
-
-    @classmethod
-    def delete(cls, write_offs):
-        for write_off in write_offs:
-            if write_off.state != 'draft' or write_off.number:
-                raise AccessError(gettext(
-                        'return_management.msg_write_off_modify',
-                        write_off=write_off.rec_name))
-        super().delete(write_offs)
-
-    @classmethod
-    def copy(cls, write_offs, default=None):
-        default = default.copy() if default is not None else {}
-        for name in [
-                'number', 'amount', 'dispositions', 'refusal',
-                'requested_by', 'approved_by', 'rejected_by']:
-            default.setdefault(name)
-        return super().copy(write_offs, default=default)
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('requested')
-    @set_employee('requested_by')
-    def request(cls, write_offs):
-        pool = Pool()
-        Configuration = pool.get('return.configuration')
-        Order = pool.get('return.order')
-        config = Configuration(1)
-        to_save = []
-        for company, c_write_offs in groupby(
-                write_offs, key=lambda w: w.company):
-            Order._get_employee(company)
-            sequence = config.get_multivalue(
-                'write_off_sequence', company=company.id)
-            for write_off in c_write_offs:
-                goods = write_off._get_goods()
-                if not goods:
-                    raise WriteOffError(gettext(
-                            'return_management.msg_write_off_empty',
-                            write_off=write_off.rec_name))
-                for part in goods:
-                    part._get_to_location()
-                    part.set_write_off_cost()
-                if not write_off.number:
-                    write_off.number = sequence.get()
-                write_off._set_amount(goods)
-                to_save.extend(goods)
-        cls._check_unclaimed(write_offs)
-        cls._save_goods(to_save)
-        cls.save(write_offs)
-
-    def _get_goods(self):
-        "Return the records of the goods, without those that were given up"
-        return [d for d in self.dispositions if d.state != 'cancelled']
-
-    def _set_amount(self, goods):
-        for part in goods:
-            part.set_write_off_amount()
-        self.amount = sum(p.write_off_amount for p in goods)
-
-    @classmethod
-    def _save_goods(cls, goods):
-        models = defaultdict(list)
-        for part in goods:
-            models[part.__class__].append(part)
-        for Model, records in models.items():
-            Model.save(records)
-
-    @classmethod
-    def _check_unclaimed(cls, write_offs):
-        "Check that customers had the time to claim what was refused"
-        pool = Pool()
-        Calendar = pool.get('return.calendar')
-        Configuration = pool.get('return.configuration')
-        Lang = pool.get('ir.lang')
-        config = Configuration(1)
-        orders = defaultdict(dict)
-        for write_off in write_offs:
-            for disposition in write_off.dispositions:
-                if (not disposition.accepted
-                        and disposition.state != 'cancelled'):
-                    orders[write_off.company].setdefault(
-                        disposition.order, disposition)
-        for company, dispositions in orders.items():
-            calendar = Calendar.get(company)
-            days = config.get_multivalue('unclaimed_days', company=company.id)
-            today = Calendar.get_today(company)
-            for order, disposition in dispositions.items():
-                if order.to_tell or not order.told_at:
-                    raise WriteOffError(gettext(
-                            'return_management.msg_write_off_untold',
-                            disposition=disposition.rec_name,
-                            order=order.rec_name))
-                if days is None:
-                    continue
-                date = calendar.add_days(
-                    get_local_date(company, order.told_at), days)
-                if today <= date:
-                    raise WriteOffError(gettext(
-                            'return_management.msg_write_off_unclaimed',
-                            disposition=disposition.rec_name,
-                            order=order.rec_name,
-                            date=Lang.get().strftime(date)))
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('draft')
-    @reset_employee('requested_by')
-    def draft(cls, write_offs):
-        pass
+        help="The parts of received lines that are written off.")
 
     @classmethod
     @ModelView.button
     @Workflow.transition('approved')
-    @set_employee('approved_by')
     def approve(cls, write_offs):
-        for write_off in write_offs:
-            write_off._check_approve()
-        cls.write(write_offs, {'state': 'approved'})
+        super().approve(write_offs)
         cls._take_out(write_offs)
-
-    @classmethod
-    def _take_out(cls, write_offs):
-        "Let the goods leave the areas"
-        pool = Pool()
-        Disposition = pool.get('return.disposition')
-        Disposition.decide(
-            [d for w in write_offs for d in w.dispositions])
-
-    def _check_approve(self):
-        "Check that the user may approve: another person, by amount"
-        pool = Pool()
-        Configuration = pool.get('return.configuration')
-        Order = pool.get('return.order')
-        employee = Order._get_employee(self.company)
-        if employee.party == self.requested_by.party:
-            raise WriteOffError(gettext(
-                    'return_management.msg_write_off_separation',
-                    write_off=self.rec_name))
-        limit = Configuration(1).get_multivalue(
-            'write_off_limit', company=self.company.id)
-        if 'finance' not in Order._get_user_roles() and (
-                limit is None or self.amount > limit):
-            raise WriteOffError(gettext(
-                    'return_management.msg_write_off_finance',
-                    write_off=self.rec_name))
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('rejected')
-    @set_employee('rejected_by')
-    def reject(cls, write_offs):
-        pool = Pool()
-        Order = pool.get('return.order')
-        for write_off in write_offs:
-            Order._get_employee(write_off.company)
-            if not write_off.refusal:
-                raise WriteOffError(gettext(
-                        'return_management.msg_write_off_refusal',
-                        write_off=write_off.rec_name))
-        cls.write(write_offs, {'state': 'rejected'})
-        cls._release(write_offs)
-
-    @classmethod
-    @ModelView.button
-    @Workflow.transition('cancelled')
-    def cancel(cls, write_offs):
-        cls.write(write_offs, {'state': 'cancelled'})
-        cls._release(write_offs)
-
-    @classmethod
-    def _release(cls, write_offs):
-        "Let the goods be decided anew; what is refused stays so"
-        pool = Pool()
-        Disposition = pool.get('return.disposition')
-        dispositions = [
-            d for w in write_offs for d in w._get_goods()
-            if isinstance(d, Disposition)]
-        Disposition.cancel(dispositions)
-        Disposition.copy(
-            [d for d in dispositions if not d.accepted], default={
-                'action': 'customer',
-                'state': 'draft',
-                })
-
-    @classmethod
-    def process(cls, write_offs):
-        "Follow the goods to the end"
-        done, cancelled, to_save = [], [], []
-        for write_off in write_offs:
-            goods = write_off._get_goods()
-            if write_off.state != 'approved' or not all(
-                    p.is_written_off for p in goods):
-                continue
-            # A part may have stayed
-            write_off._set_amount(goods)
-            to_save.extend(goods)
-            (done if goods else cancelled).append(write_off)
-        cls._save_goods(to_save)
-        cls.save(done + cancelled)
-        cls._do(done)
-        cls.write(cancelled, {'state': 'cancelled'})
-
-    @classmethod
-    @Workflow.transition('done')
-    def _do(cls, write_offs):
-        pass
 
 
 class Disposition(metaclass=PoolMeta):
@@ -532,6 +198,8 @@ class Disposition(metaclass=PoolMeta):
             },
         help="The cost of the goods, rounded.")
 
+    _application_fields = {'write_off'}
+
     @classmethod
     def __setup__(cls):
         super().__setup__()
@@ -546,26 +214,37 @@ class Disposition(metaclass=PoolMeta):
     def on_change_action(self):
         accepted = self.accepted
         super().on_change_action()
-        if self.action == 'write_off':
+        if self.action in self._applied_actions():
             # What was refused stays so
             self.accepted = accepted
-        else:
+        if self.action != 'write_off':
             self.write_off = None
 
     @classmethod
+    def _applied_actions(cls):
+        "Return the actions by which goods leave the books, when approved"
+        return {'write_off'}
+
+    @classmethod
     def _get_default_accepted(cls, line, action):
-        if action == 'write_off' and line.order.state == 'rejected':
+        if (action in cls._applied_actions()
+                and line.order.state == 'rejected'):
             return False
         return super()._get_default_accepted(line, action)
 
     @classmethod
     def _rejected_actions(cls):
-        return super()._rejected_actions() | {'write_off'}
+        return super()._rejected_actions() | cls._applied_actions()
 
     @fields.depends('line', '_parent_line.order')
     def on_change_with_company_currency(self, name=None):
         if self.line and self.line.order:
             return self.line.order.company.currency
+
+    @property
+    def application(self):
+        "The application that decides whether the goods leave, or None"
+        return self.write_off
 
     @property
     def is_written_off(self):
@@ -598,67 +277,67 @@ class Disposition(metaclass=PoolMeta):
         for dispositions, values in zip(actions, actions):
             if Transaction().check_access and (
                     cls._decided_fields & set(values)):
-                for disposition in dispositions:
-                    write_off = disposition.write_off
-                    if write_off and write_off.state != 'draft':
-                        raise AccessError(gettext(
-                                'return_management.msg_write_off_modify',
-                                write_off=write_off.rec_name))
+                cls._check_application(dispositions)
         super().write(*args)
 
     @classmethod
     def delete(cls, dispositions):
-        for disposition in dispositions:
-            write_off = disposition.write_off
-            if write_off and write_off.state != 'draft':
-                raise AccessError(gettext(
-                        'return_management.msg_write_off_modify',
-                        write_off=write_off.rec_name))
+        cls._check_application(dispositions)
         super().delete(dispositions)
 
     @classmethod
     def validate_fields(cls, dispositions, field_names):
         super().validate_fields(dispositions, field_names)
-        if 'write_off' in field_names:
-            for disposition in dispositions:
-                write_off = disposition.write_off
-                if write_off and write_off.state != 'draft':
-                    raise AccessError(gettext(
-                            'return_management.msg_write_off_modify',
-                            write_off=write_off.rec_name))
+        if cls._application_fields & field_names:
+            cls._check_application(dispositions)
+
+    @classmethod
+    def _check_application(cls, dispositions):
+        "Check that what was applied for stays as it was"
+        for disposition in dispositions:
+            application = disposition.application
+            if application and application.state != 'draft':
+                raise AccessError(gettext(
+                        'return_management.msg_application_modify',
+                        application=application.rec_name))
 
     @classmethod
     @ModelView.button
     @Workflow.transition('cancelled')
     def cancel(cls, dispositions):
-        pool = Pool()
-        WriteOff = pool.get('return.write_off')
-        write_offs = {d.write_off for d in dispositions if d.write_off}
+        applications = defaultdict(set)
         for disposition in dispositions:
-            write_off = disposition.write_off
+            application = disposition.application
+            if not application:
+                continue
             # What waits for approval is what was requested
-            if write_off and write_off.state == 'requested':
+            if application.state == 'requested':
                 raise AccessError(gettext(
-                        'return_management.msg_write_off_modify',
-                        write_off=write_off.rec_name))
+                        'return_management.msg_application_modify',
+                        application=application.rec_name))
+            applications[application.__class__].add(application.id)
         super().cancel(dispositions)
-        WriteOff.process(WriteOff.browse(sorted(write_offs, key=int)))
+        for Application, ids in applications.items():
+            Application.process(Application.browse(sorted(ids)))
 
     def _needs_application(self):
+        application = self.application
         return super()._needs_application() or (
-            self.action == 'write_off'
-            and (not self.write_off or self.write_off.state != 'approved'))
+            self.action in self._applied_actions()
+            and (not application
+                or application.state != application._leaving_state))
 
     def _check_decide(self):
         super()._check_decide()
-        if self.action == 'write_off' and self._needs_application():
-            raise WriteOffError(gettext(
-                    'return_management.msg_disposition_write_off',
+        if (self.action in self._applied_actions()
+                and self._needs_application()):
+            raise ApplicationError(gettext(
+                    'return_management.msg_disposition_application',
                     disposition=self.rec_name))
 
     def _get_to_location(self):
         location = super()._get_to_location()
-        if self.action == 'write_off':
+        if self.action in self._applied_actions():
             location = self.line.order.warehouse.get_waste_location()
         return location
 
@@ -706,10 +385,10 @@ class Move(metaclass=PoolMeta):
         return super().is_return_departure or self.is_return_write_off
 
     @property
-    def return_write_off(self):
-        "The write-off that takes the goods out of the books, or None"
+    def return_application(self):
+        "The application that takes the goods out of the books, or None"
         if self.is_return_write_off:
-            return self.origin.write_off
+            return self.origin.application
 
     def _leaves_return_area(self):
         pool = Pool()
@@ -725,7 +404,7 @@ class Move_Continental(metaclass=PoolMeta):
 
     def _get_account_stock_move_lines(self, type_):
         lines = super()._get_account_stock_move_lines(type_)
-        if write_off := self.return_write_off:
+        if write_off := self.return_application:
             account = write_off.cause.get_multivalue(
                 'account', company=self.company.id)
             if account:

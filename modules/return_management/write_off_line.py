@@ -203,8 +203,8 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         for write_off in {l.write_off for l in cls.browse(lines)}:
             if write_off.state != 'draft':
                 raise AccessError(gettext(
-                        'return_management.msg_write_off_modify',
-                        write_off=write_off.rec_name))
+                        'return_management.msg_application_modify',
+                        application=write_off.rec_name))
 
     def _get_to_location(self):
         area, warehouse = self.location.find_return_area()
@@ -326,11 +326,11 @@ class Move(metaclass=PoolMeta):
             return self.origin
 
     @property
-    def return_write_off(self):
+    def return_application(self):
         line = self.write_off_line
         if line and self.to_location.type == 'lost_found':
             return line.write_off
-        return super().return_write_off
+        return super().return_application
 
     def _leaves_return_area(self):
         # It is checked apart
