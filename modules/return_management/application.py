@@ -19,7 +19,7 @@ from .exceptions import ApplicationError
 from .model import GuardedMixin
 
 
-class ApplicationMixin(GuardedMixin, Workflow):
+class ApplicationMixin(Workflow, GuardedMixin):
     """Apply for returned goods to leave the books
 
     The goods are dispositions with an action of their own.  Another person
@@ -32,6 +32,7 @@ class ApplicationMixin(GuardedMixin, Workflow):
     _limit_name = None
     # The state in which the goods leave
     _leaving_state = 'approved'
+    _refusable_states = {'requested'}
 
     _states = {
         'readonly': Eval('state') != 'draft',
@@ -162,7 +163,7 @@ class ApplicationMixin(GuardedMixin, Workflow):
                 if (cls._requested_fields & set(values)
                         and application.state != 'draft') or (
                         'refusal' in values
-                        and application.state != 'requested'):
+                        and application.state not in cls._refusable_states):
                     raise AccessError(gettext(
                             'return_management.msg_application_modify',
                             application=application.rec_name))

@@ -6,8 +6,8 @@ from trytond.pool import Pool
 from . import (
     alert, analysis, campaign, campaign_lot, configuration, defect,
     disposition, inspection_report, line, order, quality, quality_report,
-    repair, repair_goods, repair_inspection, repair_part, second, separation,
-    stage, supplier, warranty)
+    repair, repair_goods, repair_inspection, repair_part, scrap, second,
+    separation, stage, supplier, warranty)
 
 __all__ = ['register']
 
@@ -74,6 +74,13 @@ def register():
         alert.Configuration,
         alert.Alert,
         alert.Cron,
+        scrap.Configuration,
+        scrap.ConfigurationScrap,
+        scrap.Cause,
+        scrap.Scrap,
+        scrap.DestroyStart,
+        scrap.Disposition,
+        scrap.Order,
         module='return_quality', type_='model')
     Pool.register(
         repair.Repair_Lot,
@@ -92,10 +99,13 @@ def register():
         separation.AllowReceiver,
         repair.Replace,
         campaign.Tell,
+        scrap.Destroy,
         campaign.Replace,
         supplier.Replace,
         module='return_quality', type_='wizard')
     Pool.register(
         inspection_report.InspectionReport,
         quality_report.QualityReport,
+        scrap.Application,
+        scrap.Certificate,
         module='return_quality', type_='report')

@@ -47,3 +47,7 @@ class ClaimError(UserError):
 
 class AlertError(UserError):
     pass
+
+
+class ScrapError(UserError):
+    pass
