@@ -33,6 +33,8 @@ class ApplicationMixin(Workflow, GuardedMixin):
     # The state in which the goods leave
     _leaving_state = 'approved'
     _refusable_states = {'requested'}
+    # The states in which no part of the goods can be given up
+    _held_states = {'requested'}
 
     _states = {
         'readonly': Eval('state') != 'draft',
@@ -203,7 +205,7 @@ class ApplicationMixin(Workflow, GuardedMixin):
             sequence = config.get_multivalue(
                 cls._sequence_name, company=company.id)
             for application in c_applications:
-                goods = application._get_goods()
+                goods = application.get_goods()
                 if not goods:
                     raise ApplicationError(gettext(
                             'return_management.msg_application_empty',
@@ -219,7 +221,7 @@ class ApplicationMixin(Workflow, GuardedMixin):
         cls._save_goods(to_save)
         cls.save(applications)
 
-    def _get_goods(self):
+    def get_goods(self):
         "Return the records of the goods, without those that were given up"
         return [d for d in self.dispositions if d.state != 'cancelled']
 
@@ -344,7 +346,7 @@ class ApplicationMixin(Workflow, GuardedMixin):
         pool = Pool()
         Disposition = pool.get('return.disposition')
         dispositions = [
-            d for a in applications for d in a._get_goods()
+            d for a in applications for d in a.get_goods()
             if isinstance(d, Disposition)]
         Disposition.cancel(dispositions)
         Disposition.copy(
@@ -358,7 +360,7 @@ class ApplicationMixin(Workflow, GuardedMixin):
         "Follow the goods to the end"
         done, cancelled, to_save = [], [], []
         for application in applications:
-            goods = application._get_goods()
+            goods = application.get_goods()
             if application.state != application._leaving_state or not all(
                     p.is_written_off for p in goods):
                 continue

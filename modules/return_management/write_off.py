@@ -310,8 +310,7 @@ class Disposition(metaclass=PoolMeta):
             application = disposition.application
             if not application:
                 continue
-            # What waits for approval is what was requested
-            if application.state == 'requested':
+            if application.state in application._held_states:
                 raise AccessError(gettext(
                         'return_management.msg_application_modify',
                         application=application.rec_name))

@@ -42,8 +42,8 @@ class WriteOff(metaclass=PoolMeta):
         default.setdefault('lines')
         return super().copy(write_offs, default=default)
 
-    def _get_goods(self):
-        return super()._get_goods() + [
+    def get_goods(self):
+        return super().get_goods() + [
             l for l in self.lines
             if not l.moves or any(m.state != 'cancelled' for m in l.moves)]
 

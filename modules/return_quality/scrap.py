@@ -105,6 +105,7 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
     _limit_name = 'scrap_limit'
     _leaving_state = 'destroyed'
     _refusable_states = {'requested', 'approved'}
+    _held_states = {'requested', 'approved', 'destroyed'}
 
     _states_destroyed = {
         'invisible': ~Eval('state').in_(['destroyed', 'done']),
@@ -288,7 +289,7 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
         Tax = pool.get('account.tax')
         amount = Decimal(0)
         with Transaction().set_context(company=self.company.id):
-            for part in self.__class__(self.id)._get_goods():
+            for part in self.__class__(self.id).get_goods():
                 amount += sum(
                     tax['amount'] for tax in Tax.compute(
                         part.product.supplier_taxes_used,
