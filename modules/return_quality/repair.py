@@ -727,7 +727,7 @@ class Repair(
         if self.line.wish == 'repair':
             actions.append('customer')
         if self.state == 'failed':
-            actions.append('write_off')
+            actions.append('scrap')
         actions.extend(
             a for a, _ in Disposition.fields_get(
                 ['action'])['action']['selection'])

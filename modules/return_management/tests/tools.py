@@ -208,6 +208,16 @@ def get_warehouse():
     return warehouse
 
 
+def set_waste_location():
+    "Return the location that is made the one for waste of the warehouse"
+    Location = Model.get('stock.location')
+    location, = Location.find([('type', '=', 'lost_found')], limit=1)
+    warehouse = get_warehouse()
+    warehouse.waste_locations.append(location)
+    warehouse.save()
+    return Location(location.id)
+
+
 def get_action(fs_id, module='return_management'):
     ActWindow = Model.get('ir.action.act_window')
     ModelData = Model.get('ir.model.data')
