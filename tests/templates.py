@@ -6,7 +6,8 @@ Activating sale, stock and account takes a minute, so what it gives is kept:
 for SQLite as files under .cache, for PostgreSQL as template databases.
 A database of standard modules is good as long as their versions, one with
 modules of ours as long as the content of those, one that is set up for a day.
-So after a change only ours are activated again, on top of the standard ones.
+So after a change only ours are activated again, on top of the standard ones,
+and each of ours on top of those that it builds on.
 """
 import datetime as dt
 import fcntl
@@ -60,25 +61,34 @@ def _template(name):
     return f'{key}-{_digest(name)}'
 
 
-def _standard(modules):
-    "The standard modules among the modules and what they depend on"
+def _depends(modules, extras=()):
+    "The modules and what they depend on, with those of their extras"
     from trytond.modules import get_module_info
     found, todo = set(), list(modules)
     while todo:
         module = todo.pop()
         if module not in found:
             found.add(module)
-            todo += get_module_info(module).get('depends', [])
-    return sorted(found - OWN - {'ir', 'res'})
+            info = get_module_info(module)
+            todo += info.get('depends', [])
+            todo += set(info.get('extras_depend', [])).intersection(extras)
+    return found - {'ir', 'res'}
 
 
 def _base(modules):
     "The modules on top of which the modules are activated"
-    standard, core = _standard(modules), _standard(['return_management'])
-    if OWN & set(modules):
-        return standard
-    elif set(core) <= set(standard) and modules != core:
-        return core
+    every = _depends(modules)
+    own, standard = every & OWN, every - OWN
+    if not own:
+        core = sorted(_depends(['return_management']) - OWN)
+        return core if set(core) < standard else None
+    for module in sorted(own, reverse=True):
+        rest = own - {module}
+        # Activating an extra activates what it is an extra of once more.
+        if rest and _depends(rest, extras=every) == _depends(rest):
+            return sorted(
+                rest - set().union(*(_depends([m]) - {m} for m in rest)))
+    return sorted(standard)
 
 
 def restore_db_cache(name):
