@@ -215,24 +215,29 @@ class Line(metaclass=PoolMeta):
                 for product, (unit, quantity) in lacking.items()
                 if quantity))
 
-    def _get_loose(self):
+    def _get_received_loose(self):
         """Map the products that make no whole kit to unit and quantity
 
-        Of what came in and is not decided; nothing while the rest of the kit
-        may still come.
+        Of what came in; nothing while the rest of the kit may still come.
         """
         if not self.is_kit or self.missing_quantity > 0:
             return {}
         received = self._sum_moves(
             m for m in self.moves if m.state == 'done')
+        whole = self.sale_line.get_return_parts(self.received_quantity)
+        return {
+            p: (unit, unit.round(received[p] - needed))
+            for p, (unit, needed) in whole.items()}
+
+    def _get_loose(self):
+        "Map what is not decided yet of the same to unit and quantity"
         decided = defaultdict(float)
         for disposition in self.dispositions:
             if disposition.component and disposition.state != 'cancelled':
                 decided[disposition.component] += disposition.quantity
-        whole = self.sale_line.get_return_parts(self.received_quantity)
         return {
-            p: (unit, unit.round(received[p] - needed - decided[p]))
-            for p, (unit, needed) in whole.items()}
+            p: (unit, unit.round(quantity - decided[p]))
+            for p, (unit, quantity) in self._get_received_loose().items()}
 
     def _is_settled(self):
         return super()._is_settled() and not any(
@@ -550,18 +555,14 @@ class Disposition(metaclass=PoolMeta):
         line = self.line
         free = defaultdict(float)
         before = 0
-        for move in sorted(line.moves, key=int):
-            if move.state == 'done':
-                lot = getattr(move, 'lot', None)
-                free[lot] += line._sum_moves([move])[product]
-        for other in line.dispositions:
+        for move in self._get_moves_in():
+            lot = getattr(move, 'lot', None)
+            free[lot] += line._sum_moves([move])[product]
+        for other in self._get_takers():
             moves = [m for m in other.moves if m.state != 'cancelled']
             for move in moves:
                 lot = getattr(move, 'lot', None)
                 free[lot] -= line._sum_moves([move])[product]
-            for move in other._get_moves_back():
-                lot = getattr(move, 'lot', None)
-                free[lot] += line._sum_moves([move])[product]
             if not moves and other.state == 'decided' and other.id < self.id:
                 # It is moved by the same shipments
                 before += other._get_parts().get(product, (unit, 0))[1]
@@ -572,6 +573,17 @@ class Disposition(metaclass=PoolMeta):
             if taken > 0:
                 yield lot, taken
                 quantity = unit.round(quantity - taken)
+
+    def _get_moves_in(self):
+        "Return the moves that brought what lies where the goods are"
+        return sorted(
+            (m for m in self.line.moves if m.state == 'done'), key=int) + [
+                m for d in self.line.dispositions
+                for m in d._get_moves_back()]
+
+    def _get_takers(self):
+        "Return the dispositions that take from where the goods are"
+        return self.line.dispositions
 
 
 class Order(metaclass=PoolMeta):

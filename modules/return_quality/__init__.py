@@ -6,8 +6,8 @@ from trytond.pool import Pool
 from . import (
     alert, analysis, campaign, campaign_lot, configuration, defect,
     disposition, inspection_report, line, order, quality, quality_report,
-    repair, repair_goods, repair_inspection, repair_part, scrap, second,
-    separation, stage, supplier, warranty)
+    repair, repair_goods, repair_inspection, repair_kit, repair_part, scrap,
+    second, separation, stage, supplier, warranty)
 
 __all__ = ['register']
 
@@ -83,7 +83,12 @@ def register():
         scrap.Order,
         module='return_quality', type_='model')
     Pool.register(
+        repair_kit.Repair,
+        repair_kit.Disposition,
+        module='return_quality', type_='model', depends=['product_kit'])
+    Pool.register(
         repair.Repair_Lot,
+        repair_part.Part_Lot,
         campaign_lot.Campaign,
         campaign_lot.CampaignLot,
         campaign_lot.Lot,

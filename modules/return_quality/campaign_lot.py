@@ -93,6 +93,15 @@ class Lot(metaclass=PoolMeta):
     def is_called_back(self):
         return any(c.is_called for c in self.return_campaigns)
 
+    def check_called_back(self):
+        "Check that no campaign calls the lot back"
+        for campaign in self.return_campaigns:
+            if campaign.is_called:
+                raise CampaignError(gettext(
+                        'return_quality.msg_campaign_lot',
+                        lot=self.rec_name,
+                        campaign=campaign.rec_name))
+
 
 class Move(metaclass=PoolMeta):
     __name__ = 'stock.move'
@@ -131,9 +140,4 @@ class Move(metaclass=PoolMeta):
     def _check_called_back(cls, moves):
         for move in moves:
             if move._is_called_back:
-                raise CampaignError(gettext(
-                        'return_quality.msg_campaign_lot',
-                        lot=move.lot.rec_name,
-                        campaign=next(
-                            c.rec_name for c in move.lot.return_campaigns
-                            if c.is_called)))
+                move.lot.check_called_back()

@@ -723,7 +723,10 @@ class Repair(
         forbidden = (
             self._get_forbidden_actions()
             | self.line.reason.all_forbidden_actions)
-        actions = [self.line._get_default_action()]
+        actions = []
+        if not self.disposition.accepted:
+            actions.append('customer')
+        actions.append(self.line._get_default_action())
         if self.line.wish == 'repair':
             actions.append('customer')
         if self.state == 'failed':
@@ -832,7 +835,8 @@ class Repair_Lot(metaclass=PoolMeta):
 
     def _get_disposition(self):
         disposition = super()._get_disposition()
-        if len(self.lots) == 1:
+        # A disposition of kits names no lot
+        if len(self.lots) == 1 and self.line.received_lots:
             disposition.lot, = self.lots
         return disposition
 

@@ -80,7 +80,7 @@ class Disposition(metaclass=PoolMeta):
         Line = pool.get('return.order.line')
         if not self.line or (self.line.id or -1) < 0:
             return []
-        return [r.id for r in Line(self.line.id)._get_ended_repairs()]
+        return [r.id for r in Line(self.line.id).ended_repairs]
 
     @classmethod
     def create(cls, vlist):
@@ -98,19 +98,46 @@ class Disposition(metaclass=PoolMeta):
         Line = pool.get('return.order.line')
         lines = {
             l.id for l in Line.browse(list({d.line.id for d in dispositions}))
-            if l._get_ended_repairs()}
+            if l.ended_repairs}
         for disposition in dispositions:
             if disposition.line.id not in lines:
                 continue
-            line = Line(disposition.line.id)
-            if line._get_unrepaired_quantity() >= 0:
+            disposition = cls(disposition.id)
+            if disposition._get_unrepaired_quantity() >= 0:
                 continue
-            for repair in line._get_ended_repairs():
+            for repair in disposition._get_ended_repairs():
                 left = repair.quantity - repair._get_outgoing()[0]
-                if line.unit.round(left - disposition.quantity) >= 0:
+                if repair.unit.round(left - disposition.quantity) >= 0:
                     disposition.repair = repair
                     disposition.save()
                     break
+
+    def _get_alike(self):
+        "Return the dispositions of the line about the same goods"
+        return self.line.dispositions
+
+    def _get_ended_repairs(self):
+        return [
+            r for d in sorted(self._get_alike(), key=int) for r in d.repairs
+            if r.state in ENDED_STATES]
+
+    def _get_received_quantity(self):
+        "Return how much came in of what is decided about"
+        return self.line.received_quantity
+
+    def _get_unrepaired_quantity(self):
+        """Return what can still be decided of what comes from no repair
+
+        Below zero when more is decided than lies there.
+        """
+        elsewhere = 0
+        for repair in self._get_ended_repairs():
+            _, back = repair._get_outgoing()
+            elsewhere += repair.quantity - back
+        return self.unit.round(
+            self._get_received_quantity() - elsewhere - sum(
+                d.quantity for d in self._get_alike()
+                if not d.repair and d.state != 'cancelled'))
 
     @classmethod
     def copy(cls, dispositions, default=None):
@@ -146,7 +173,7 @@ class Disposition(metaclass=PoolMeta):
             left = self.unit.round(
                 self.repair.quantity - self.repair._get_outgoing()[0])
         else:
-            left = self.line._get_unrepaired_quantity()
+            left = self._get_unrepaired_quantity()
         if left < 0:
             raise RepairDispositionError(gettext(
                     'return_quality.msg_disposition_repair_quantity',
@@ -206,28 +233,16 @@ class Disposition(metaclass=PoolMeta):
 class Line(metaclass=PoolMeta):
     __name__ = 'return.order.line'
 
-    def _get_ended_repairs(self):
+    @property
+    def ended_repairs(self):
         return [
             r for d in sorted(self.dispositions, key=int) for r in d.repairs
             if r.state in ENDED_STATES]
 
-    def _get_unrepaired_quantity(self):
-        """Return what can still be decided of what comes from no repair
-
-        Below zero when more is decided than lies there.
-        """
-        elsewhere = 0
-        for repair in self._get_ended_repairs():
-            _, back = repair._get_outgoing()
-            elsewhere += repair.quantity - back
-        return self.unit.round(self.received_quantity - elsewhere - sum(
-                d.quantity for d in self.dispositions
-                if not d.repair and d.state != 'cancelled'))
-
     def _get_left_quantity(self):
         # What is repaired is still in our hands
         return super()._get_left_quantity() - sum(
-            d.quantity for d in self.dispositions
+            d.line_quantity for d in self.dispositions
             if d.state == 'done' and d.action == 'repair')
 
     def _get_default_action(self):

@@ -3,6 +3,8 @@
 
 from decimal import Decimal
 
+from sql import Null
+
 from trytond.i18n import gettext
 from trytond.model import Check, Index, ModelSQL, ModelView, fields
 from trytond.model.exceptions import AccessError
@@ -107,8 +109,12 @@ class Part(GuardedMixin, ModelSQL, ModelView):
         if self.repair and self.repair.company:
             return self.repair.company.currency
 
+    @property
+    def goods_name(self):
+        return self.product.rec_name
+
     def get_rec_name(self, name):
-        return ' @ '.join([self.product.rec_name, self.repair.rec_name])
+        return ' @ '.join([self.goods_name, self.repair.rec_name])
 
     @classmethod
     def search_rec_name(cls, name, clause):
@@ -158,6 +164,7 @@ class Part(GuardedMixin, ModelSQL, ModelView):
         pool = Pool()
         Move = pool.get('stock.move')
         parts = [p for p in cls.browse(parts) if p.cost is None]
+        cls._check_consume(parts)
         moves = [p._get_move() for p in parts]
         Move.save(moves)
         if not Move.assign_try(moves):
@@ -165,7 +172,7 @@ class Part(GuardedMixin, ModelSQL, ModelView):
                     'return_quality.msg_repair_parts',
                     repair=parts[0].repair.rec_name,
                     parts=', '.join(
-                        m.product.rec_name for m in Move.browse(moves)
+                        m.origin.goods_name for m in Move.browse(moves)
                         if m.state == 'draft')))
         # What lies in several locations is taken by several moves
         parts = cls.browse(parts)
@@ -178,6 +185,13 @@ class Part(GuardedMixin, ModelSQL, ModelView):
                         for m in part.moves), Decimal(0)))
         cls.save(parts)
 
+    @classmethod
+    def _check_consume(cls, parts):
+        "Check that the parts may be taken before any of them is"
+
+    def _get_from_location(self):
+        return self.repair.order.warehouse.storage_location
+
     def _get_move(self):
         pool = Pool()
         Move = pool.get('stock.move')
@@ -186,10 +200,65 @@ class Part(GuardedMixin, ModelSQL, ModelView):
             product=self.product,
             unit=self.unit,
             quantity=self.quantity,
-            from_location=self.repair.order.warehouse.storage_location,
+            from_location=self._get_from_location(),
             to_location=self.repair._get_parts_location(),
             company=self.company,
             state='draft')
+
+
+class Part_Lot(metaclass=PoolMeta):
+    __name__ = 'return.repair.part'
+
+    lot = fields.Many2One(
+        'stock.lot', "Lot", ondelete='RESTRICT',
+        domain=[
+            ('product', '=', Eval('product', -1)),
+            ],
+        states={
+            'readonly': Bool(Eval('moves', [])),
+            },
+        help="The lot or serial number that is taken; the products that "
+        "require one are not taken without.")
+
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.add(
+            Index(t, (t.lot, Index.Range()), where=t.lot != Null))
+
+    @fields.depends('product', 'lot')
+    def on_change_product(self):
+        super().on_change_product()
+        if self.lot and self.lot.product != self.product:
+            self.lot = None
+
+    @property
+    def goods_name(self):
+        name = super().goods_name
+        return ' '.join([name, self.lot.rec_name]) if self.lot else name
+
+    @classmethod
+    def _check_consume(cls, parts):
+        super()._check_consume(parts)
+        missing = [p for p in parts if p._needs_lot()]
+        if missing:
+            raise RepairError(gettext(
+                    'return_quality.msg_repair_parts_lot',
+                    repair=missing[0].repair.rec_name,
+                    parts=', '.join(p.goods_name for p in missing)))
+        for part in parts:
+            if part.lot:
+                part.lot.check_called_back()
+
+    def _needs_lot(self):
+        return not self.lot and self.product.lot_is_required(
+            self._get_from_location(), self.repair._get_parts_location())
+
+    def _get_move(self):
+        move = super()._get_move()
+        move.lot = self.lot
+        return move
 
 
 class Repair_Production(metaclass=PoolMeta):

@@ -13,7 +13,7 @@ class ReturnQualityTestCase(
         ModuleTestCase):
     "Test Return Quality module"
     module = 'return_quality'
-    extras = ['production', 'stock_lot']
+    extras = ['product_kit', 'production', 'stock_lot']
 
     @with_transaction()
     def test_disposition_accepted(self):
