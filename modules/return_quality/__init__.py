@@ -101,6 +101,10 @@ def register():
         repair_part.Repair_Production,
         module='return_quality', type_='model', depends=['production'])
     Pool.register(
+        repair_part.Move_Continental,
+        module='return_quality', type_='model',
+        depends=['account_stock_continental'])
+    Pool.register(
         separation.AllowReceiver,
         repair.Replace,
         campaign.Tell,

@@ -51,6 +51,19 @@ repair_limit = fields.Integer(
     "Leave empty to never propose it.")
 
 
+def account(company):
+    return fields.Many2One(
+        'account.account', "Repair Account",
+        domain=[
+            ('closed', '!=', True),
+            ('type.expense', '=', True),
+            ('company', '=', company),
+            ],
+        help="The account on which stock accounting books the parts that "
+        "repairs consume.\n"
+        "Leave empty to use the one of the product.")
+
+
 def sequence(company):
     return fields.Many2One(
         'ir.sequence', "Repair Sequence", required=True,
@@ -77,6 +90,8 @@ class Configuration(metaclass=PoolMeta):
     repair_sequence = fields.MultiValue(
         sequence(Eval('context', {}).get('company', -1)))
     repair_days = fields.MultiValue(repair_days)
+    repair_account = fields.MultiValue(
+        account(Eval('context', {}).get('company', -1)))
     repair_rounds = fields.MultiValue(repair_rounds)
     repair_limit = fields.MultiValue(repair_limit)
 
@@ -85,7 +100,9 @@ class Configuration(metaclass=PoolMeta):
         pool = Pool()
         if field == 'repair_days':
             return pool.get('return.configuration.limit')
-        elif field in {'repair_sequence', 'repair_rounds', 'repair_limit'}:
+        elif field in {
+                'repair_sequence', 'repair_account', 'repair_rounds',
+                'repair_limit'}:
             return pool.get('return.configuration.repair')
         return super().multivalue_model(field)
 
@@ -110,6 +127,7 @@ class ConfigurationRepair(CompanyValueMixin, ModelSQL):
     __name__ = 'return.configuration.repair'
 
     repair_sequence = sequence(Eval('company', -1))
+    repair_account = account(Eval('company', -1))
     repair_rounds = repair_rounds
     repair_limit = repair_limit
 

@@ -66,7 +66,7 @@ class Part(GuardedMixin, ModelSQL, ModelView):
     cost = Monetary(
         "Cost", currency='currency', digits='currency', readonly=True,
         help="What the parts left the stock with, in the currency of the "
-        "company, rounded; empty until they are consumed.")
+        "company, rounded move by move; empty until they are consumed.")
     moves = fields.One2Many(
         'stock.move', 'origin', "Moves", readonly=True)
 
@@ -179,10 +179,12 @@ class Part(GuardedMixin, ModelSQL, ModelView):
         Move.do([m for p in parts for m in p.moves])
         parts = cls.browse(parts)
         for part in parts:
-            part.cost = part.company.currency.round(sum((
+            # As the books have it, move by move
+            part.cost = sum((
+                    part.company.currency.round(
                         Decimal(str(m.internal_quantity))
-                        * (m.cost_price or Decimal(0))
-                        for m in part.moves), Decimal(0)))
+                        * (m.cost_price or Decimal(0)))
+                    for m in part.moves), Decimal(0))
         cls.save(parts)
 
     @classmethod
@@ -284,3 +286,20 @@ class Move(metaclass=PoolMeta):
         if isinstance(self.origin, Part):
             return self.origin.repair.line
         return super().return_line
+
+
+class Move_Continental(metaclass=PoolMeta):
+    __name__ = 'stock.move'
+
+    def _get_account_stock_move_lines(self, type_):
+        pool = Pool()
+        Configuration = pool.get('return.configuration')
+        Part = pool.get('return.repair.part')
+        lines = super()._get_account_stock_move_lines(type_)
+        if isinstance(self.origin, Part):
+            account = Configuration(1).get_multivalue(
+                'repair_account', company=self.company.id)
+            if account:
+                for line in lines:
+                    line.account = account
+        return lines

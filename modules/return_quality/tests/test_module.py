@@ -13,7 +13,8 @@ class ReturnQualityTestCase(
         ModuleTestCase):
     "Test Return Quality module"
     module = 'return_quality'
-    extras = ['product_kit', 'production', 'stock_lot']
+    extras = [
+        'account_stock_continental', 'product_kit', 'production', 'stock_lot']
 
     @with_transaction()
     def test_disposition_accepted(self):

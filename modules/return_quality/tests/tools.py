@@ -49,12 +49,16 @@ def inspect(inspection, passed, *dispositions):
     inspection.click('process')
 
 
-def send_to_repair(line, quantity, **values):
-    "Decide that goods of the line are repaired, bring them there"
+def send_to_repair(line, quantity, disposition=None, **values):
+    """Decide that goods of the line are repaired, bring them there
+
+    With the disposition, a draft, if there is one.
+    """
     Disposition = Model.get('return.disposition')
     Repair = Model.get('return.repair')
     Shipment = Model.get('stock.shipment.internal')
-    disposition = Disposition(line=line, action='repair')
+    disposition = disposition or Disposition(line=line)
+    disposition.action = 'repair'
     disposition.quantity = quantity
     for name, value in values.items():
         setattr(disposition, name, value)
