@@ -45,7 +45,7 @@ class GuardedMixin(ModelStorage):
 class EvidenceMixin(ModelStorage):
     """Keep the attachments once the record is settled
 
-    More can be added at any time.
+    More can be added at any time unless it is closed.
     """
     __slots__ = ()
 
@@ -53,6 +53,11 @@ class EvidenceMixin(ModelStorage):
     def attachments_kept(self):
         "Whether no attachment can be changed or removed any more"
         raise NotImplementedError
+
+    @property
+    def attachments_closed(self):
+        "Whether no attachment can be added any more"
+        return False
 
 
 class ImmutableMixin(ModelStorage):

@@ -7,6 +7,7 @@ from trytond.i18n import gettext
 from trytond.model import ModelSQL, ModelView, Workflow, dualmethod, fields
 from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import reset_employee, set_employee
+from trytond.modules.return_management.model import EvidenceMixin
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval
 from trytond.transaction import Transaction
@@ -72,7 +73,7 @@ class Control(metaclass=PoolMeta):
             self.id)
 
 
-class Inspection(metaclass=PoolMeta):
+class Inspection(EvidenceMixin, metaclass=PoolMeta):
     __name__ = 'quality.inspection'
 
     _states_return = {
@@ -234,6 +235,20 @@ class Inspection(metaclass=PoolMeta):
         pool = Pool()
         Line = pool.get('return.order.line')
         return [i for i in inspections if isinstance(i.origin, Line)]
+
+    @property
+    def is_evidence(self):
+        "Whether what a return comes to depends on it"
+        return bool(self._get_returns([self]))
+
+    @property
+    def attachments_kept(self):
+        return self.is_evidence and self.state != 'pending'
+
+    @property
+    def attachments_closed(self):
+        # A second opinion has evidence of its own
+        return self.attachments_kept
 
     _guarded_fields = {
         'moves', 'state', 'processed_by', 'passed_by', 'failed_by'}

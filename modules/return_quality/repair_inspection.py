@@ -72,6 +72,10 @@ class Inspection(metaclass=PoolMeta):
         Repair = pool.get('return.repair')
         return [i for i in inspections if isinstance(i.origin, Repair)]
 
+    @property
+    def is_evidence(self):
+        return super().is_evidence or bool(self._get_repairs([self]))
+
     @classmethod
     def create(cls, vlist):
         inspections = super().create(vlist)
