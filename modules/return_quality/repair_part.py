@@ -165,6 +165,7 @@ class Part(GuardedMixin, ModelSQL, ModelView):
         Move = pool.get('stock.move')
         parts = [p for p in cls.browse(parts) if p.cost is None]
         cls._check_consume(parts)
+        others = {m for p in parts for m in p.moves}
         moves = [p._get_move() for p in parts]
         Move.save(moves)
         if not Move.assign_try(moves):
@@ -176,7 +177,8 @@ class Part(GuardedMixin, ModelSQL, ModelView):
                         if m.state == 'draft')))
         # What lies in several locations is taken by several moves
         parts = cls.browse(parts)
-        Move.do([m for p in parts for m in p.moves])
+        with Transaction().set_context(_return_repair_consume=True):
+            Move.do([m for p in parts for m in p.moves if m not in others])
         parts = cls.browse(parts)
         for part in parts:
             # As the books have it, move by move
@@ -184,7 +186,7 @@ class Part(GuardedMixin, ModelSQL, ModelView):
                     part.company.currency.round(
                         Decimal(str(m.internal_quantity))
                         * (m.cost_price or Decimal(0)))
-                    for m in part.moves), Decimal(0))
+                    for m in part.moves if m.state == 'done'), Decimal(0))
         cls.save(parts)
 
     @classmethod
@@ -286,6 +288,20 @@ class Move(metaclass=PoolMeta):
         if isinstance(self.origin, Part):
             return self.origin.repair.line
         return super().return_line
+
+    @classmethod
+    @ModelView.button
+    def do(cls, moves):
+        pool = Pool()
+        Part = pool.get('return.repair.part')
+        if not Transaction().context.get('_return_repair_consume'):
+            for move in moves:
+                if isinstance(move.origin, Part) and move.state != 'done':
+                    raise RepairError(gettext(
+                            'return_quality.msg_move_repair_part',
+                            move=move.rec_name,
+                            repair=move.origin.repair.rec_name))
+        super().do(moves)
 
 
 class Move_Continental(metaclass=PoolMeta):
