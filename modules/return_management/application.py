@@ -198,26 +198,28 @@ class ApplicationMixin(Workflow, GuardedMixin):
         Configuration = pool.get('return.configuration')
         Order = pool.get('return.order')
         config = Configuration(1)
+        cls.lock(applications)
+        cls._check_unclaimed(applications)
         to_save = []
+        for application in applications:
+            Order._get_employee(application.company)
+            goods = application.get_goods()
+            if not goods:
+                raise ApplicationError(gettext(
+                        'return_management.msg_application_empty',
+                        application=application.rec_name))
+            for part in goods:
+                part._check_application_goods()
+                part.set_write_off_cost()
+            application._set_amount(goods)
+            to_save.extend(goods)
         for company, c_applications in groupby(
                 applications, key=lambda a: a.company):
-            Order._get_employee(company)
             sequence = config.get_multivalue(
                 cls._sequence_name, company=company.id)
             for application in c_applications:
-                goods = application.get_goods()
-                if not goods:
-                    raise ApplicationError(gettext(
-                            'return_management.msg_application_empty',
-                            application=application.rec_name))
-                for part in goods:
-                    part._get_to_location()
-                    part.set_write_off_cost()
                 if not application.number:
                     application.number = sequence.get()
-                application._set_amount(goods)
-                to_save.extend(goods)
-        cls._check_unclaimed(applications)
         cls._save_goods(to_save)
         cls.save(applications)
 
@@ -288,6 +290,8 @@ class ApplicationMixin(Workflow, GuardedMixin):
     def approve(cls, applications):
         for application in applications:
             application._check_approve()
+            for part in application.get_goods():
+                part._check_application_goods()
         cls.write(applications, {'state': 'approved'})
 
     @classmethod

@@ -322,6 +322,11 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
                     'return_management.msg_disposition_approved',
                     line=line.rec_name))
 
+    @property
+    def is_free(self):
+        "Whether it can still give way to another decision"
+        return self.state in {'draft', 'decided'}
+
     def _needs_application(self):
         "Test if an application decides about it, which is still to be made"
         return False
@@ -419,7 +424,13 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         if to_write:
             cls.write(*to_write)
         cls.copy(list(quantities), default={
+                **cls._get_split_default(),
                 'quantity': lambda data: rests[data['id']]})
+
+    @classmethod
+    def _get_split_default(cls):
+        "Return what the rest keeps, that no other copy does"
+        return {}
 
     @classmethod
     def _create_shipments(cls, dispositions):

@@ -642,13 +642,21 @@ class Replenishment(metaclass=PoolMeta):
                 component.quantity),
             all_=True)
 
-    @classmethod
-    def _sale_origins(cls):
-        return [*super()._sale_origins(), 'sale.line.component']
-
 
 class Move(metaclass=PoolMeta):
     __name__ = 'stock.move'
+
+    @classmethod
+    def sql_delivered_lines(cls, move):
+        pool = Pool()
+        Component = pool.get('sale.line.component')
+        component = Component.__table__()
+        return {
+            **super().sql_delivered_lines(move),
+            Component.__name__: component.select(
+                component.line,
+                where=component.id == cls.origin.sql_id(move.origin, cls)),
+            }
 
     @property
     def delivered_line(self):

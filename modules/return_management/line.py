@@ -664,8 +664,7 @@ class Line(GuardedMixin, ModelSQL, ModelView):
         for disposition in sorted(self.dispositions, key=int, reverse=True):
             if quantity <= 0:
                 break
-            if (not disposition.accepted
-                    or disposition.state not in {'draft', 'decided'}):
+            if not disposition.accepted or not disposition.is_free:
                 continue
             freed = min(quantity, disposition.line_quantity)
             if freed == disposition.quantity:

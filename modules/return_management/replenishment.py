@@ -309,11 +309,6 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
         return line.select(line.sale, line.product, line.unit, line.quantity)
 
     @classmethod
-    def _sale_origins(cls):
-        "Return the models of what moves deliver for a sale"
-        return ['sale.line']
-
-    @classmethod
     def _add_moves(cls, records, figures):
         pool = Pool()
         Line = pool.get('return.order.line')
@@ -345,7 +340,7 @@ class Replenishment(GuardedMixin, Workflow, ModelSQL, ModelView):
             move.from_location, move.to_location,
             Or([
                     move.origin.like(name + ',%')
-                    for name in cls._sale_origins()]))
+                    for name in Move.sql_delivered_lines(move)]))
         cursor.execute(*tables.select(
                 table.id, Sum(move.internal_quantity),
                 where=where, group_by=table.id))

@@ -168,6 +168,14 @@ class Move(metaclass=PoolMeta):
         if isinstance(self.origin, SaleLine):
             return self.origin
 
+    @classmethod
+    def sql_delivered_lines(cls, move):
+        """Map the models that moves deliver for a sale to an SQL expression
+
+        It gives the id of the sale line of a move with such an origin.
+        """
+        return {'sale.line': cls.origin.sql_id(move.origin, cls)}
+
     @property
     def is_return_receipt(self):
         "Whether the move brings goods of a return in"

@@ -326,13 +326,28 @@ class Disposition(metaclass=PoolMeta):
             and (not application
                 or application.state != application._leaving_state))
 
-    def _check_decide(self):
-        super()._check_decide()
-        if (self.action in self._applied_actions()
-                and self._needs_application()):
-            raise ApplicationError(gettext(
-                    'return_management.msg_disposition_application',
-                    disposition=self.rec_name))
+    @property
+    def is_free(self):
+        application = self.application
+        return super().is_free and not (
+            application and application.state in application._held_states)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('decided')
+    def decide(cls, dispositions):
+        for disposition in dispositions:
+            if (disposition.action in cls._applied_actions()
+                    and disposition._needs_application()):
+                raise ApplicationError(gettext(
+                        'return_management.msg_disposition_application',
+                        disposition=disposition.rec_name))
+        super().decide(dispositions)
+
+    def _check_application_goods(self):
+        "Check what else would speak against the decision once approved"
+        self._check_decide()
+        self._get_to_location()
 
     def _get_to_location(self):
         location = super()._get_to_location()

@@ -44,8 +44,7 @@ class WriteOff(metaclass=PoolMeta):
 
     def get_goods(self):
         return super().get_goods() + [
-            l for l in self.lines
-            if not l.moves or any(m.state != 'cancelled' for m in l.moves)]
+            l for l in self.lines if not l.is_given_up]
 
     @classmethod
     @ModelView.button
@@ -53,8 +52,8 @@ class WriteOff(metaclass=PoolMeta):
     def request(cls, write_offs):
         pool = Pool()
         Line = pool.get('return.write_off.line')
-        super().request(write_offs)
         Line.check_found([l for w in write_offs for l in w.lines])
+        super().request(write_offs)
 
     @classmethod
     def _take_out(cls, write_offs):
@@ -206,6 +205,9 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                         'return_management.msg_application_modify',
                         application=write_off.rec_name))
 
+    def _check_application_goods(self):
+        self._get_to_location()
+
     def _get_to_location(self):
         area, warehouse = self.location.find_return_area()
         if not area:
@@ -225,6 +227,12 @@ class Line(GuardedMixin, ModelSQL, ModelView):
             else self.quantity)
         self.write_off_amount = self.currency.round(
             Decimal(str(quantity)) * self.write_off_cost)
+
+    @property
+    def is_given_up(self):
+        "Whether the warehouse has cancelled or deleted what was approved"
+        return self.write_off.state not in {'draft', 'requested'} and all(
+            m.state == 'cancelled' for m in self.moves)
 
     @property
     def is_written_off(self):
@@ -259,7 +267,8 @@ class Line(GuardedMixin, ModelSQL, ModelView):
                     ('write_off.state', 'in', ['requested', 'approved']),
                     ]):
             key = line.company, line.location, line.product
-            if line not in lines and not line.is_written_off:
+            if (line not in lines
+                    and not line.is_given_up and not line.is_written_off):
                 found[key] -= line.quantity
         for line in lines:
             key = line.company, line.location, line.product
@@ -350,6 +359,11 @@ class Move(metaclass=PoolMeta):
     def cancel(cls, moves):
         super().cancel(moves)
         cls._process_write_offs(moves)
+
+    @classmethod
+    def delete(cls, moves):
+        cls._process_write_offs(moves)
+        super().delete(moves)
 
     @classmethod
     @without_check_access

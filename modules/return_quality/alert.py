@@ -195,23 +195,35 @@ class Alert(metaclass=PoolMeta):
     @classmethod
     def create(cls, vlist):
         if Transaction().check_access:
-            cls._check_return_fields(vlist)
+            for values in vlist:
+                cls._check_return_fields(
+                    n for n, v in values.items() if v is not None)
         return super().create(vlist)
 
     @classmethod
     def write(cls, *args):
         if Transaction().check_access:
-            cls._check_return_fields(args[1::2])
+            actions = iter(args)
+            for alerts, values in zip(actions, actions):
+                cls._check_return_fields(values)
+                cls._check_open(alerts)
         super().write(*args)
 
     @classmethod
-    def _check_return_fields(cls, vlist):
-        for values in vlist:
-            for name in cls._return_fields & {
-                    n for n, v in values.items() if v is not None}:
+    def _check_return_fields(cls, names):
+        for name in cls._return_fields.intersection(names):
+            raise AccessError(gettext(
+                    'return_management.msg_field_guarded',
+                    **cls.__names__(name)))
+
+    @classmethod
+    def _check_open(cls, alerts):
+        "Check that what was resolved stays as it is"
+        for alert in alerts:
+            if alert.return_month and alert.state == 'resolved':
                 raise AccessError(gettext(
-                        'return_management.msg_field_guarded',
-                        **cls.__names__(name)))
+                        'return_quality.msg_alert_modify',
+                        alert=alert.rec_name))
 
     @classmethod
     @ModelView.button

@@ -9,7 +9,7 @@ from sql import Literal, Null, Union, Window
 from sql.aggregate import Count, Max, Min, Sum
 from sql.conditionals import Case, Coalesce, NullIf
 from sql.functions import CurrentTimestamp, DateTrunc
-from sql.operators import Concat
+from sql.operators import Concat, Or
 
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.modules.return_management.reason import CATEGORIES
@@ -58,8 +58,11 @@ class AnalysisMixin:
         if kind == 'deliveries':
             query = (move
                 .join(location, condition=move.to_location == location.id))
-            where &= move.origin.like('sale.line,%')
-            sale_line = Move.origin.sql_id(move.origin, Move)
+            delivered = [
+                (move.origin.like(name + ',%'), line)
+                for name, line in Move.sql_delivered_lines(move).items()]
+            where &= Or([origin for origin, _ in delivered])
+            sale_line = Case(*delivered)
             reason, document = Literal(None), sale_line
         else:
             return_line = Line.__table__()

@@ -101,6 +101,13 @@ class Disposition(metaclass=PoolMeta):
         default.setdefault('inspection')
         return super().copy(dispositions, default=default)
 
+    @classmethod
+    def _get_split_default(cls):
+        return {
+            **super()._get_split_default(),
+            'inspection': lambda data: data['inspection'],
+            }
+
     def is_refusal(self):
         """Test if it sends back what a review has refused
 

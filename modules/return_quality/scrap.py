@@ -7,10 +7,12 @@ from sql import Null
 
 from trytond.i18n import gettext
 from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
+from trytond.model.exceptions import AccessError
 from trytond.modules.company import CompanyReport
 from trytond.modules.company.model import (
     CompanyValueMixin, employee_field, set_employee)
 from trytond.modules.currency.fields import Monetary
+from trytond.modules.product import price_digits
 from trytond.modules.return_management.application import ApplicationMixin
 from trytond.modules.return_management.model import EvidenceMixin
 from trytond.pool import Pool, PoolMeta
@@ -139,9 +141,9 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
         'company.employee', "Witness", readonly=True, ondelete='RESTRICT',
         states=_states_destroyed,
         help="Who else saw the destruction.")
-    abnormal = fields.Function(
-        fields.Boolean("Abnormal Loss"), 'on_change_with_abnormal',
-        searcher='search_abnormal')
+    abnormal = fields.Boolean(
+        "Abnormal Loss", readonly=True,
+        help="Set from the cause when the application is requested.")
     input_tax = Monetary(
         "Input Tax", currency='currency', digits='currency', readonly=True,
         states=_states_tax,
@@ -152,7 +154,8 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
         "Input Tax Reversal",
         states={
             'invisible': _states_tax['invisible'],
-            'readonly': Bool(Eval('input_tax_by')),
+            'readonly': (
+                (Eval('state') != 'done') | Bool(Eval('input_tax_by'))),
             },
         help="The number of the entry that reverses the input tax.")
     input_tax_by = fields.Many2One(
@@ -175,7 +178,7 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
                 where=(t.state == 'done') & (t.input_tax_by == Null)))
         cls._guarded_fields = cls._guarded_fields | {
             'destroyed_on', 'destruction', 'destruction_note', 'destroyed_by',
-            'witness', 'input_tax', 'input_tax_by'}
+            'witness', 'abnormal', 'input_tax', 'input_tax_by'}
         cls._transitions |= {
             ('approved', 'destroyed'),
             ('approved', 'rejected'),
@@ -207,23 +210,36 @@ class Scrap(EvidenceMixin, ApplicationMixin, ModelSQL, ModelView):
     def attachments_kept(self):
         return self.state in {'destroyed', 'done'}
 
-    @fields.depends('cause', '_parent_cause.abnormal')
-    def on_change_with_abnormal(self, name=None):
-        return self.cause.abnormal if self.cause else False
-
     @classmethod
-    def search_abnormal(cls, name, clause):
-        return [('cause.abnormal', *clause[1:])]
+    def write(cls, *args):
+        actions = iter(args)
+        for scraps, values in zip(actions, actions):
+            for scrap in scraps:
+                if 'input_tax_reference' in values and (
+                        scrap.state != 'done' or scrap.input_tax_by):
+                    raise AccessError(gettext(
+                            'return_management.msg_application_modify',
+                            application=scrap.rec_name))
+        super().write(*args)
 
     @classmethod
     def copy(cls, scraps, default=None):
         default = default.copy() if default is not None else {}
         for name in [
                 'destroyed_on', 'destruction', 'destruction_note',
-                'destroyed_by', 'witness', 'input_tax',
+                'destroyed_by', 'witness', 'abnormal', 'input_tax',
                 'input_tax_reference', 'input_tax_by']:
             default.setdefault(name)
         return super().copy(scraps, default=default)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('requested')
+    def request(cls, scraps):
+        super().request(scraps)
+        for scrap in scraps:
+            scrap.abnormal = scrap.cause.abnormal
+        cls.save(scraps)
 
     @classmethod
     @ModelView.button_action('return_quality.wizard_scrap_destroy')
@@ -390,6 +406,22 @@ class Disposition(metaclass=PoolMeta):
     def _applied_actions(cls):
         return super()._applied_actions() | {'scrap'}
 
+    def _check_moves(self, moves):
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        super()._check_moves(moves)
+        if not self.scrap:
+            return
+        for product, (unit, quantity) in self._get_parts().items():
+            moved = sum(
+                Uom.compute_qty(m.unit, m.quantity, unit)
+                for m in moves if m.product == product)
+            if unit.round(moved - quantity) < 0:
+                raise ScrapError(gettext(
+                        'return_quality.msg_scrap_whole',
+                        disposition=self.rec_name,
+                        scrap=self.scrap.rec_name))
+
     @property
     def application(self):
         return self.scrap or super().application
@@ -424,8 +456,12 @@ class Application(CompanyReport):
 
     @classmethod
     def get_context(cls, records, header, data):
+        pool = Pool()
+        Report = pool.get('return.inspection.report', type='report')
         context = super().get_context(records, header, data)
+        context['cost_digits'] = price_digits[1]
         context['format_quantity'] = cls.format_quantity
+        context['get_lots'] = Report.get_lots
         return context
 
     @classmethod
