@@ -327,6 +327,10 @@ class Disposition(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Whether it can still give way to another decision"
         return self.state in {'draft', 'decided'}
 
+    def _is_favour_decided(self):
+        "Test if it is settled in whose favour the goods are decided"
+        return self.state in {'decided', 'waiting', 'done'}
+
     def _needs_application(self):
         "Test if an application decides about it, which is still to be made"
         return False

@@ -179,8 +179,7 @@ class Explain(Wizard):
                 for l in lines],
             }
 
-    @staticmethod
-    def _get_result(line, calendar):
+    def _get_result(self, line, calendar):
         rule = line.policy_line
         return {
             'sale_line': line.sale_line.id,

@@ -4,10 +4,11 @@
 from trytond.pool import Pool
 
 from . import (
-    alert, analysis, campaign, campaign_lot, configuration, defect,
-    disposition, inspection_report, line, order, quality, quality_report,
-    repair, repair_goods, repair_inspection, repair_kit, repair_part, scrap,
-    second, separation, stage, supplier, warranty)
+    alert, analysis, campaign, campaign_goods, campaign_kit, campaign_lot,
+    configuration, defect, disposition, inspection_report, line, order,
+    quality, quality_report, repair, repair_goods, repair_inspection,
+    repair_kit, repair_part, scrap, second, separation, stage, supplier,
+    warranty)
 
 __all__ = ['register']
 
@@ -55,9 +56,14 @@ def register():
         campaign.CampaignProduct,
         campaign.Customer,
         campaign.TellStart,
+        campaign.SaleLine,
         campaign.Order,
         campaign.Line,
-        campaign.Disposition,
+        campaign_goods.Campaign,
+        campaign_goods.Stock,
+        campaign_goods.Line,
+        campaign_goods.Disposition,
+        campaign_goods.Move,
         supplier.Configuration,
         supplier.ConfigurationClaim,
         supplier.Claim,
@@ -92,11 +98,19 @@ def register():
         campaign_lot.Campaign,
         campaign_lot.CampaignLot,
         campaign_lot.Lot,
+        campaign_lot.Stock,
+        campaign_lot.Line,
+        campaign_lot.Disposition,
         campaign_lot.Move,
         analysis.Analysis_Lot,
         analysis.AnalysisContext_Lot,
         module='return_quality', type_='model',
         depends=['stock_lot'])
+    Pool.register(
+        campaign_kit.Campaign,
+        campaign_kit.SaleLine,
+        campaign_kit.Line,
+        module='return_quality', type_='model', depends=['product_kit'])
     Pool.register(
         repair_part.Repair_Production,
         module='return_quality', type_='model', depends=['production'])

@@ -100,11 +100,15 @@ class Campaign(GuardedMixin, Workflow, ModelSQL, ModelView):
     products = fields.Many2Many(
         'return.campaign-product.product', 'campaign', 'product', "Products",
         required=True, states=_states,
+        domain=[
+            ('type', 'in', ['goods', 'assets']),
+            ],
         context={
             'company': Eval('company', -1),
             },
         depends={'company'},
-        help="The products that are called back.")
+        help="The products that are called back, also what was delivered of "
+        "them as components.")
     from_date = fields.Date(
         "From Date",
         domain=['OR',
@@ -332,24 +336,23 @@ class Campaign(GuardedMixin, Workflow, ModelSQL, ModelView):
         """
         pool = Pool()
         Product = pool.get('product.product')
-        Uom = pool.get('product.uom')
-        SaleLine = pool.get('sale.line')
         Shipment = pool.get('stock.shipment.out')
-        sold, shipped = defaultdict(float), defaultdict(float)
-        for origin, shipment, product, quantity in self._get_deliveries():
-            model, _, id_ = (origin or '').partition(',')
-            if model == 'sale.line':
-                sold[int(id_)] += quantity
+        sold = defaultdict(lambda: defaultdict(float))
+        shipped = defaultdict(float)
+        deliveries = self._get_deliveries()
+        sale_lines = self._get_sale_lines({o for o, *_ in deliveries if o})
+        for origin, shipment, product, quantity in deliveries:
+            if origin in sale_lines:
+                sold[sale_lines[origin]][product] += quantity
                 continue
             model, _, id_ = (shipment or '').partition(',')
             if not origin and model == 'stock.shipment.out':
                 shipped[int(id_), product] += quantity
         by_sale_line = {}
-        for line in SaleLine.browse(list(sold)):
+        for line, quantities in sold.items():
             quantity = min(
                 line.returnable_quantity,
-                Uom.compute_qty(
-                    line.product.default_uom, sold[line.id], line.unit))
+                line._get_recall_quantity(quantities))
             if line.unit.round(quantity) > 0:
                 by_sale_line[line] = line.unit.round(quantity)
         by_party = defaultdict(float)
@@ -360,14 +363,32 @@ class Campaign(GuardedMixin, Workflow, ModelSQL, ModelView):
                 quantity)
         return by_sale_line, by_party
 
+    @classmethod
+    def _get_sale_lines(cls, origins):
+        "Map the origins of deliveries to the sale line"
+        pool = Pool()
+        SaleLine = pool.get('sale.line')
+        return {
+            str(l): l for l in SaleLine.browse(
+                cls._get_origin_ids(origins, SaleLine))}
+
+    @staticmethod
+    def _get_origin_ids(origins, Model):
+        prefix = Model.__name__ + ','
+        return sorted(
+            int(o[len(prefix):]) for o in origins if o.startswith(prefix))
+
     def _get_customers(self, by_sale_line, by_party):
         pool = Pool()
         Customer = pool.get('return.campaign.customer')
         Uom = pool.get('product.uom')
         quantities = defaultdict(float, by_party)
         for line, quantity in by_sale_line.items():
-            quantities[line.sale.party, line.product] += Uom.compute_qty(
-                line.unit, quantity, line.product.default_uom)
+            parts = line._get_recall_parts(quantity)
+            for product, (unit, part) in parts.items():
+                if product in self.products:
+                    quantities[line.sale.party, product] += Uom.compute_qty(
+                        unit, part, product.default_uom)
         return [
             Customer(
                 campaign=self, party=party, product=product,
@@ -449,6 +470,15 @@ class CampaignProduct(ModelSQL):
     product = fields.Many2One(
         'product.product', "Product", required=True, ondelete='RESTRICT')
 
+    @classmethod
+    def __setup__(cls):
+        super().__setup__()
+        t = cls.__table__()
+        cls._sql_indexes.update({
+                Index(t, (t.campaign, Index.Range())),
+                Index(t, (t.product, Index.Range())),
+                })
+
 
 class Customer(GuardedMixin, ModelSQL, ModelView):
     "Return Campaign Customer"
@@ -491,7 +521,11 @@ class Customer(GuardedMixin, ModelSQL, ModelView):
     returned_quantity = fields.Function(fields.Float(
             "Returned", digits='unit',
             help="What has come back by the returns of the campaign."),
-        'get_returned_quantity')
+        'get_returned_quantities')
+    scrapped_quantity = fields.Function(fields.Float(
+            "Scrapped", digits='unit',
+            help="What of it we have destroyed."),
+        'get_returned_quantities')
     destroyed_quantity = fields.Float(
         "Destroyed", digits='unit', required=True,
         domain=[
@@ -589,22 +623,35 @@ class Customer(GuardedMixin, ModelSQL, ModelView):
         return self.campaign.state if self.campaign else None
 
     @classmethod
-    def get_returned_quantity(cls, customers, name):
+    def get_returned_quantities(cls, customers, names):
         pool = Pool()
         Line = pool.get('return.order.line')
-        Uom = pool.get('product.uom')
-        quantities = defaultdict(float)
-        for line in Line.search([
-                    ('order.campaign', 'in', list({
-                                c.campaign.id for c in customers})),
-                    ]):
-            quantities[line.order.campaign, line.order.party, line.product] \
-                += Uom.compute_qty(
-                    line.unit, line.received_quantity,
-                    line.product.default_uom)
+        lines = Line.search([
+                ('order.campaign', 'in', list({
+                            c.campaign.id for c in customers})),
+                ])
+        received = Line._get_received(lines)
+        returned, scrapped = defaultdict(float), defaultdict(float)
+        for line in lines:
+            campaign, party = line.order.campaign.id, line.order.party.id
+            for product, quantity in received[line.id].items():
+                returned[campaign, party, product] += quantity
+            for disposition in line.dispositions:
+                if disposition.action == 'scrap':
+                    for move in disposition.moves:
+                        if move.state == 'done':
+                            scrapped[campaign, party, move.product.id] += (
+                                move.internal_quantity)
+        quantities = {
+            'returned_quantity': returned,
+            'scrapped_quantity': scrapped,
+            }
         return {
-            c.id: c.unit.round(quantities[c.campaign, c.party, c.product])
-            for c in customers}
+            name: {
+                c.id: c.unit.round(quantities[name][
+                        c.campaign.id, c.party.id, c.product.id])
+                for c in customers}
+            for name in names}
 
     def get_open_quantity(self, name):
         return self.unit.round(max(
@@ -755,6 +802,25 @@ class TellStart(ModelView):
     text = fields.Text("Text", required=True)
 
 
+class SaleLine(metaclass=PoolMeta):
+    __name__ = 'sale.line'
+
+    def _get_recall_quantity(self, quantities):
+        """Return how much of the line has what is called back
+
+        quantities maps the ids of products to quantities in their default
+        unit.
+        """
+        pool = Pool()
+        Uom = pool.get('product.uom')
+        return Uom.compute_qty(
+            self.product.default_uom, quantities[self.product.id], self.unit)
+
+    def _get_recall_parts(self, quantity):
+        "Map the products of a quantity of the line to unit and quantity"
+        return {self.product: (self.unit, quantity)}
+
+
 class Order(metaclass=PoolMeta):
     __name__ = 'return.order'
 
@@ -782,7 +848,9 @@ class Order(metaclass=PoolMeta):
 
     @property
     def _is_called_back(self):
-        return bool(self.campaign) and self.campaign.is_called
+        # A return that is only explained has none
+        campaign = getattr(self, 'campaign', None)
+        return bool(campaign) and campaign.is_called
 
 
 class Line(metaclass=PoolMeta):
@@ -803,28 +871,17 @@ class Line(metaclass=PoolMeta):
         "Whether the campaign asks for the goods, not only for the return"
         return bool(
             self.sale_line and self.order._is_called_back
-            and self.product in self.order.campaign.products)
+            and self._get_recall_products()
+            & set(self.order.campaign.products))
+
+    def _get_recall_products(self):
+        "Return the products that may be called back"
+        return {self.product}
 
     def _get_fee_rules(self):
         if self._is_called_back:
             return []
         return super()._get_fee_rules()
-
-
-class Disposition(metaclass=PoolMeta):
-    __name__ = 'return.disposition'
-
-    @classmethod
-    def check_action(cls, dispositions):
-        super().check_action(dispositions)
-        for disposition in dispositions:
-            # Whatever reason the line has been given since
-            if (disposition.action in {'restock', 'resale'}
-                    and disposition.line._is_called_back):
-                raise CampaignError(gettext(
-                        'return_quality.msg_campaign_disposition',
-                        disposition=disposition.rec_name,
-                        campaign=disposition.order.campaign.rec_name))
 
 
 class Replace(metaclass=PoolMeta):

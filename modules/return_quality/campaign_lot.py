@@ -4,9 +4,10 @@
 from collections import defaultdict
 
 from trytond.i18n import gettext
-from trytond.model import Index, ModelSQL, ModelView, fields
+from trytond.model import Index, ModelSQL, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
+from trytond.transaction import without_check_access
 
 from .exceptions import CampaignError
 
@@ -39,21 +40,19 @@ class Campaign(metaclass=PoolMeta):
     def _get_quantities(self):
         pool = Pool()
         Move = pool.get('stock.move')
-        Uom = pool.get('product.uom')
         by_sale_line, by_party = super()._get_quantities()
         if not self.lots:
             return by_sale_line, by_party
         # What was returned of these lots is not with the customer any more
         left, _ = Move._get_return_lots(set(by_sale_line))
-        quantities = defaultdict(float)
+        quantities = defaultdict(lambda: defaultdict(float))
         for (line, lot), quantity in left.items():
             if lot in self.lots:
-                quantities[line] += quantity
+                quantities[line][lot.product.id] += quantity
         for line in list(by_sale_line):
             quantity = min(
                 by_sale_line[line],
-                Uom.compute_qty(
-                    line.product.default_uom, quantities[line], line.unit))
+                line._get_recall_quantity(quantities[line]))
             if quantity > 0:
                 by_sale_line[line] = quantity
             else:
@@ -103,41 +102,67 @@ class Lot(metaclass=PoolMeta):
                         campaign=campaign.rec_name))
 
 
+class Stock(metaclass=PoolMeta):
+    __name__ = 'return.campaign.stock'
+
+    lot = fields.Many2One('stock.lot', "Lot")
+
+    @classmethod
+    def _get_grouping(cls):
+        return (*super()._get_grouping(), 'lot')
+
+    @classmethod
+    def _get_clause(cls, stock, campaign):
+        pool = Pool()
+        CampaignLot = pool.get('return.campaign-stock.lot')
+        link = CampaignLot.__table__()
+        other = CampaignLot.__table__()
+        return super()._get_clause(stock, campaign) & (
+            stock.lot.in_(link.select(
+                    link.lot, where=link.campaign == campaign.id))
+            | ~campaign.id.in_(other.select(other.campaign)))
+
+
+class Line(metaclass=PoolMeta):
+    __name__ = 'return.order.line'
+
+    def _is_delivery_of(self, campaign):
+        # What came in tells it better than what was delivered
+        if campaign.lots:
+            return any(
+                m.state == 'done' and m.lot in campaign.lots
+                for m in self.moves)
+        return super()._is_delivery_of(campaign)
+
+
+class Disposition(metaclass=PoolMeta):
+    __name__ = 'return.disposition'
+
+    @classmethod
+    def validate_fields(cls, dispositions, field_names):
+        super().validate_fields(dispositions, field_names)
+        if 'lot' in field_names:
+            cls.check_action(dispositions)
+
+    def _is_called_by(self, campaign):
+        return super()._is_called_by(campaign) and not (
+            self.lot and campaign.lots and self.lot not in campaign.lots)
+
+
 class Move(metaclass=PoolMeta):
     __name__ = 'stock.move'
 
-    @property
-    def _is_called_back(self):
-        "Whether it would use or deliver what is called back"
-        pool = Pool()
-        Shipment = pool.get('stock.shipment.out')
-        return (
-            bool(self.lot) and self.lot.is_called_back
-            and (self.to_location.type in {'customer', 'production'}
-                or isinstance(self.shipment, Shipment)))
-
     @classmethod
-    def assign_try(cls, moves, with_childs=True, grouping=('product',)):
-        called = [m for m in moves if m._is_called_back]
-        success = super().assign_try(
-            [m for m in moves if m not in called],
-            with_childs=with_childs, grouping=grouping)
-        return success and not called
-
-    @classmethod
-    @ModelView.button
-    def assign(cls, moves):
-        cls._check_called_back(moves)
-        super().assign(moves)
-
-    @classmethod
-    @ModelView.button
-    def do(cls, moves):
-        cls._check_called_back(moves)
-        super().do(moves)
-
-    @classmethod
-    def _check_called_back(cls, moves):
+    @without_check_access
+    def _get_called_back(cls, moves):
+        called = super()._get_called_back(moves)
         for move in moves:
-            if move._is_called_back:
-                move.lot.check_called_back()
+            lot = move.lot
+            if lot and lot.is_called_back and move._reaches_market:
+                called[move] = gettext(
+                    'return_quality.msg_campaign_lot',
+                    lot=lot.rec_name,
+                    campaign=next(
+                        c.rec_name for c in lot.return_campaigns
+                        if c.is_called))
+        return called

@@ -108,6 +108,19 @@ class Disposition(metaclass=PoolMeta):
             'inspection': lambda data: data['inspection'],
             }
 
+    def _is_favour_decided(self):
+        # What the inspector has decided lacks the application only
+        return super()._is_favour_decided() or bool(
+            self.state == 'draft'
+            and self.inspection
+            and self.inspection.state != 'pending'
+            and self._needs_application())
+
+    def _get_new_decision(self, quantity):
+        disposition = super()._get_new_decision(quantity)
+        disposition.inspection = self.inspection
+        return disposition
+
     def is_refusal(self):
         """Test if it sends back what a review has refused
 

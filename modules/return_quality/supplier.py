@@ -157,6 +157,12 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
             ],
         states=_states_answer,
         help="What the supplier agrees to credit, untaxed, positive.")
+    waiver = fields.Text(
+        "Return Waived", states=_states_answer,
+        help="Why the supplier credits goods that have not left without "
+        "wanting them back; they are then decided anew.\n"
+        "Leave empty when they go back: the claim is accepted once they "
+        "have left.")
     credit_note = fields.Many2One(
         'account.invoice', "Credit Note", readonly=True,
         ondelete='RESTRICT',
@@ -164,6 +170,12 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
             'invisible': ~Eval('credit_note'),
             },
         help="The supplier's credit note that is expected.")
+    credit_note_missing = fields.Function(
+        fields.Boolean(
+            "Credit Note Missing",
+            help="Checked when the credit note that the supplier agreed to "
+            "was cancelled: it has to be made anew."),
+        'on_change_with_credit_note_missing')
     sent_by = employee_field(
         "Sent by", states=['sent', 'accepted', 'refused', 'settled'])
     sent_at = fields.DateTime("Sent at", readonly=True)
@@ -180,7 +192,8 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('settled', "Settled"),
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
-        help="Accepted: the supplier's credit note is expected.\n"
+        help="Accepted: the supplier's credit note is expected, or has to "
+        "be made anew when it was cancelled.\n"
         "Settled: it is posted.")
 
     _guarded_fields = {
@@ -189,7 +202,7 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
     _sent_fields = {
         'company', 'supplier', 'description', 'dispositions', 'currency',
         'amount', 'due_date'}
-    _answer_fields = {'answer', 'accepted_amount'}
+    _answer_fields = {'answer', 'accepted_amount', 'waiver'}
 
     @classmethod
     def __setup__(cls):
@@ -235,6 +248,10 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
                     'readonly': ~Bool(Eval('answer')),
                     'depends': ['state', 'answer'],
                     },
+                'credit': {
+                    'invisible': ~Eval('credit_note_missing'),
+                    'depends': ['credit_note_missing'],
+                    },
                 'cancel': {
                     'invisible': ~Eval('state').in_(['draft', 'sent']),
                     'depends': ['state'],
@@ -256,6 +273,13 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def default_state(cls):
         return 'draft'
+
+    @fields.depends('state', 'credit_note', '_parent_credit_note.state')
+    def on_change_with_credit_note_missing(self, name=None):
+        return bool(
+            self.state == 'accepted'
+            and self.credit_note
+            and self.credit_note.state == 'cancelled')
 
     def get_rec_name(self, name):
         return self.number or '(%s)' % self.id
@@ -280,6 +304,8 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
                 If((Eval('state') == 'sent')
                     & (Eval('due_date', Date()) < Date()),
                     'danger', '')),
+            ('/tree/field[@name="state"]', 'visual',
+                If(Eval('credit_note_missing'), 'danger', '')),
             ]
 
     @classmethod
@@ -310,8 +336,8 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
         default = default.copy() if default is not None else {}
         for name in [
                 'number', 'reference', 'dispositions', 'due_date', 'answer',
-                'accepted_amount', 'credit_note', 'sent_by', 'sent_at',
-                'accepted_by', 'refused_by', 'answered_at']:
+                'accepted_amount', 'waiver', 'credit_note', 'sent_by',
+                'sent_at', 'accepted_by', 'refused_by', 'answered_at']:
             default.setdefault(name)
         return super().copy(claims, default=default)
 
@@ -356,7 +382,7 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
         sequence = config.get_multivalue('claim_sequence', company=company.id)
         to_decide = []
         for claim in claims:
-            goods = [d for d in claim.dispositions if d.state != 'cancelled']
+            goods = claim._get_goods()
             if not goods:
                 raise ClaimError(gettext(
                         'return_quality.msg_claim_empty',
@@ -374,8 +400,15 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
                 claim.due_date = calendar.add_days(today, days)
             claim.sent_at = dt.datetime.now().replace(microsecond=0)
             claim.answer = claim.accepted_amount = claim.answered_at = None
+            claim.waiver = None
             to_decide.extend(d for d in goods if d.state == 'draft')
         return to_decide
+
+    def _get_goods(self):
+        "Return the dispositions whose goods are claimed"
+        return [
+            d for d in self.dispositions
+            if d.state != 'cancelled' or d.return_waived]
 
     def _get_amount(self, dispositions):
         "Return the cost of the goods in the currency of the claim"
@@ -392,16 +425,64 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
     @set_employee('accepted_by')
     def accept(cls, claims):
         "Record that the supplier agrees and expect the credit note"
-        pool = Pool()
-        Invoice = pool.get('account.invoice')
         for claim in claims:
             claim._check_answer(claim.accepted_amount)
-            claim.credit_note = claim._get_credit_note()
+            claim._check_departure()
             claim.answered_at = dt.datetime.now().replace(microsecond=0)
+        cls.save(claims)
+        cls._waive(claims)
+        cls._create_credit_notes(claims)
+        cls._queue_orders(claims)
+
+    def _check_departure(self):
+        "Check that the goods have left, or are not wanted"
+        if self.waiver:
+            return
+        for disposition in self._get_goods():
+            if disposition.state != 'done':
+                raise ClaimError(gettext(
+                        'return_quality.msg_claim_departure',
+                        claim=self.rec_name,
+                        disposition=disposition.rec_name))
+
+    @classmethod
+    def _waive(cls, claims):
+        "Keep the goods that the suppliers do not want, to be decided anew"
+        pool = Pool()
+        Disposition = pool.get('return.disposition')
+        Shipment = pool.get('stock.shipment.in.return')
+        goods = [
+            d for c in claims if c.waiver for d in c._get_goods()
+            if d.state != 'done']
+        Shipment.cancel(list(dict.fromkeys(
+                    m.shipment for d in goods for m in d.moves
+                    if isinstance(m.shipment, Shipment)
+                    and m.state != 'cancelled')))
+        Disposition.write(goods, {'return_waived': True})
+        Disposition.decide_anew({d: d.quantity for d in goods})
+
+    @classmethod
+    @ModelView.button
+    def credit(cls, claims):
+        "Make the credit note anew after it was cancelled"
+        pool = Pool()
+        Order = pool.get('return.order')
+        cls.lock(claims)
+        for claim in claims:
+            Order._get_employee(claim.company)
+        cls._create_credit_notes([
+                c for c in cls.browse(claims) if c.credit_note_missing])
+
+    @classmethod
+    def _create_credit_notes(cls, claims):
+        pool = Pool()
+        Invoice = pool.get('account.invoice')
+        claims = cls.browse(claims)
+        for claim in claims:
+            claim.credit_note = claim._get_credit_note()
         Invoice.save([c.credit_note for c in claims])
         Invoice.update_taxes([c.credit_note for c in claims])
         cls.save(claims)
-        cls._queue_orders(claims)
 
     @classmethod
     @ModelView.button
@@ -466,10 +547,19 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
     def release_refunds(cls):
         "Process the returns whose refund waits for a supplier"
         pool = Pool()
+        Disposition = pool.get('return.disposition')
         Order = pool.get('return.order')
         Order._queue_process(list(dict.fromkeys(
-                    d.order for c in cls.search([('state', '=', 'sent')])
-                    for d in c.dispositions)))
+                    d.order for d in Disposition.search([
+                            ('action', '=', 'supplier'),
+                            ['OR',
+                                [
+                                    ('state', '=', 'draft'),
+                                    ('claim', '=', None),
+                                    ],
+                                ('claim.state', 'in', ['draft', 'sent']),
+                                ],
+                            ]))))
 
     @classmethod
     def _queue_orders(cls, claims):
@@ -504,7 +594,7 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
 
         What is accepted is shared by the cost of the goods.
         """
-        goods = [d for d in self.dispositions if d.state != 'cancelled']
+        goods = self._get_goods()
         costs = [d._get_received_amount() for d in goods]
         if not any(costs):
             costs = [Decimal(1)] * len(goods)
@@ -544,11 +634,20 @@ class Disposition(metaclass=PoolMeta):
             'invisible': Eval('action') != 'supplier',
             },
         help="The claim by which the goods go back to the supplier.")
+    return_waived = fields.Boolean(
+        "Return Waived", readonly=True,
+        states={
+            'invisible': ~Eval('return_waived'),
+            },
+        help="Checked when the supplier credits the goods without wanting "
+        "them back: the claimed disposition is cancelled and another one "
+        "says where they go.")
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
         cls.action.selection += [('supplier', "Back to Supplier")]
+        cls._guarded_fields = cls._guarded_fields | {'return_waived'}
         cls._decided_fields = cls._decided_fields | {'claim'}
         t = cls.__table__()
         cls._sql_indexes.add(
@@ -563,6 +662,7 @@ class Disposition(metaclass=PoolMeta):
     def copy(cls, dispositions, default=None):
         default = default.copy() if default is not None else {}
         default.setdefault('claim')
+        default.setdefault('return_waived')
         return super().copy(dispositions, default=default)
 
     @classmethod
@@ -598,6 +698,19 @@ class Disposition(metaclass=PoolMeta):
         return self.company.currency.round(
             Decimal(str(self.quantity)) * Uom.compute_price(
                 self.product.default_uom, cost, self.unit))
+
+    def _get_new_decision(self, quantity):
+        disposition = super()._get_new_decision(quantity)
+        if (self.action == 'supplier'
+                and 'write_off' not in self.line.reason.all_forbidden_actions):
+            # What nobody wants back is defective
+            disposition.action = 'write_off'
+        disposition.return_waived = self.return_waived
+        return disposition
+
+    def _is_favour_decided(self):
+        return super()._is_favour_decided() or bool(
+            self.state == 'draft' and self.return_waived)
 
     def _get_claim_line(self, invoice, amount):
         "Return the line of the credit note about the goods"
@@ -720,8 +833,9 @@ class Line(metaclass=PoolMeta):
         Date = pool.get('ir.date')
         claimed = [
             d for d in self.dispositions
-            if d.accepted and d.state != 'cancelled'
-            and d.claim and d.claim.is_open]
+            if d.accepted and d.action == 'supplier'
+            and d.state != 'cancelled'
+            and (not d.claim or d.claim.is_open)]
         rules = self._get_rules()
         if not claimed or not rules or not all(
                 r.supplier_days for r in rules):

@@ -22,9 +22,11 @@ def register():
         order.Order,
         order.Line,
         order.Disposition,
+        share.Policy,
         share.PolicyLine,
         share.Line,
         share.Disposition,
+        share.ExplainLine,
         stage.Order,
         stage.Stage,
         sale.Line,
@@ -55,6 +57,7 @@ def register():
         module='return_refund', type_='model',
         depends=['sale_complaint'])
     Pool.register(
+        share.Explain,
         party.Replace,
         party.Erase,
         module='return_refund', type_='wizard')

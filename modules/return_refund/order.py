@@ -191,7 +191,7 @@ class Line(metaclass=PoolMeta):
             return 0
         decided = sum(
             d.line_quantity for d in self.dispositions
-            if d.accepted and d.state in {'decided', 'waiting', 'done'})
+            if d.accepted and d._is_favour_decided())
         return max(0, self._get_accepted_quantity() - decided)
 
     def _get_step_amount(self):

@@ -12,6 +12,27 @@ from trytond.pyson import Eval, If
 from .exceptions import ShareError
 
 
+def format_share(share):
+    pool = Pool()
+    Lang = pool.get('ir.lang')
+    return Lang.get().format('%.2f%%', share * 100)
+
+
+class Policy(metaclass=PoolMeta):
+    __name__ = 'return.policy'
+
+    def get_text(self):
+        texts = super().get_text()
+        shares = {l.least_share for l in self.lines} - {None, Decimal(1)}
+        if shares:
+            texts.append((
+                    gettext('return_refund.msg_policy_share_title'),
+                    gettext(
+                        'return_refund.msg_policy_share',
+                        least=format_share(min(shares)))))
+        return texts
+
+
 class PolicyLine(metaclass=PoolMeta):
     __name__ = 'return.policy.line'
 
@@ -93,14 +114,22 @@ class Disposition(metaclass=PoolMeta):
             and self.refund_share is not None
             and self.refund_share < 1)
 
+    def _is_favour_decided(self):
+        # A share is checked when it is decided
+        return super()._is_favour_decided() and not (
+            self.state == 'draft' and self.is_shared)
+
+    def _get_new_decision(self, quantity):
+        disposition = super()._get_new_decision(quantity)
+        disposition.refund_share = self.refund_share
+        return disposition
+
     def _check_decide(self):
         super()._check_decide()
         if self.is_shared:
             self._check_share()
 
     def _check_share(self):
-        pool = Pool()
-        Lang = pool.get('ir.lang')
         rule = self.line.policy_line
         least = rule.least_share if rule else None
         if least is None:
@@ -111,4 +140,24 @@ class Disposition(metaclass=PoolMeta):
             raise ShareError(gettext(
                     'return_refund.msg_disposition_share',
                     disposition=self.rec_name,
-                    least=Lang.get().format('%.2f%%', least * 100)))
+                    least=format_share(least)))
+
+
+class Explain(metaclass=PoolMeta):
+    __name__ = 'return.policy.explain'
+
+    def _get_result(self, line, calendar):
+        result = super()._get_result(line, calendar)
+        result['least_share'] = (
+            line.policy_line.least_share if line.policy_line else None)
+        return result
+
+
+class ExplainLine(metaclass=PoolMeta):
+    __name__ = 'return.policy.explain.line'
+
+    least_share = fields.Numeric(
+        "Least Share", digits=(5, 4), readonly=True,
+        help="The least share of the price that is given back for goods that "
+        "are accepted but not as they were delivered.\n"
+        "Empty when the whole price of what is accepted is given back.")
