@@ -639,7 +639,8 @@ class Customer(GuardedMixin, ModelSQL, ModelView):
             for disposition in line.dispositions:
                 if disposition.action == 'scrap':
                     for move in disposition.moves:
-                        if move.state == 'done':
+                        if (move.state == 'done'
+                                and move.to_location.type == 'lost_found'):
                             scrapped[campaign, party, move.product.id] += (
                                 move.internal_quantity)
         quantities = {
