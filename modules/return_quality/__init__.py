@@ -124,6 +124,7 @@ def register():
         campaign.Tell,
         scrap.Destroy,
         campaign.Replace,
+        campaign.Erase,
         supplier.Replace,
         module='return_quality', type_='wizard')
     Pool.register(

@@ -12,10 +12,11 @@ from sql.aggregate import Sum
 
 from trytond.config import config
 from trytond.i18n import gettext
-from trytond.model import Index, ModelSQL, ModelView, Unique, Workflow, fields
+from trytond.model import Index, ModelSQL, ModelView, Workflow, fields
 from trytond.model.exceptions import AccessError
 from trytond.modules.company.model import (
     CompanyValueMixin, employee_field, set_employee)
+from trytond.modules.party.exceptions import EraseError
 from trytond.modules.return_management.model import GuardedMixin
 from trytond.modules.return_management.order import CHANNELS
 from trytond.pool import Pool, PoolMeta
@@ -576,16 +577,14 @@ class Customer(GuardedMixin, ModelSQL, ModelView):
         'told_at', 'told_by', 'told_channel', 'told_text', 'told_to',
         'answered_at', 'answered_by'}
     _answer_fields = {'destroyed_quantity', 'answer', 'note'}
+    _told_fields = [
+        'told_at', 'told_by', 'told_channel', 'told_text', 'told_to']
+    _given_fields = ['answer', 'answered_at', 'answered_by']
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._sql_constraints += [
-            ('campaign_party_product_uniq',
-                Unique(t, t.campaign, t.party, t.product),
-                'return_quality.msg_campaign_customer_unique'),
-            ]
         cls._sql_indexes.update({
                 Index(t, (t.campaign, Index.Range())),
                 Index(t, (t.party, Index.Range())),
@@ -599,6 +598,30 @@ class Customer(GuardedMixin, ModelSQL, ModelView):
                     'depends': ['campaign_state'],
                     },
                 })
+
+    @classmethod
+    def merge(cls, source, destination):
+        "Let one party answer for the goods of another that it replaces"
+        to_save, to_delete = [], []
+        rows = {
+            (r.campaign, r.product): r
+            for r in cls.search([('party', '=', destination.id)])}
+        for row in cls.search([('party', '=', source.id)]):
+            other = rows.get((row.campaign, row.product))
+            if not other:
+                continue
+            for name in ['quantity', 'destroyed_quantity']:
+                setattr(other, name, row.unit.round(
+                        getattr(row, name) + getattr(other, name)))
+            other.note = '\n'.join(filter(None, [other.note, row.note]))
+            for names in [cls._told_fields, cls._given_fields]:
+                if not any(getattr(other, n) for n in names):
+                    for name in names:
+                        setattr(other, name, getattr(row, name))
+            to_save.append(other)
+            to_delete.append(row)
+        cls.save(to_save)
+        cls.delete(to_delete)
 
     @classmethod
     def default_destroyed_quantity(cls):
@@ -872,8 +895,9 @@ class Line(metaclass=PoolMeta):
         "Whether the campaign asks for the goods, not only for the return"
         return bool(
             self.sale_line and self.order._is_called_back
-            and self._get_recall_products()
-            & set(self.order.campaign.products))
+            and any(
+                self.order.campaign.calls_delivery(m)
+                for m in self.sale_line._get_delivery_moves()))
 
     def _get_recall_products(self):
         "Return the products that may be called back"
@@ -892,4 +916,47 @@ class Replace(metaclass=PoolMeta):
     def fields_to_replace(cls):
         return super().fields_to_replace() + [
             ('return.campaign.customer', 'party'),
+            ]
+
+    def transition_replace(self):
+        pool = Pool()
+        Customer = pool.get('return.campaign.customer')
+        Customer.merge(self.ask.source, self.ask.destination)
+        return super().transition_replace()
+
+
+class Erase(metaclass=PoolMeta):
+    __name__ = 'party.erase'
+
+    def check_erase_company(self, party, company):
+        pool = Pool()
+        Customer = pool.get('return.campaign.customer')
+        super().check_erase_company(party, company)
+        if Customer.search([
+                    ('party', '=', party.id),
+                    ('campaign.company', '=', company.id),
+                    ('campaign.state', '=', 'running'),
+                    ], limit=1):
+            raise EraseError(gettext(
+                    'return_quality.msg_erase_party_campaign',
+                    party=party.rec_name,
+                    company=company.rec_name))
+
+    def to_erase(self, party_id):
+        pool = Pool()
+        Customer = pool.get('return.campaign.customer')
+        Email = pool.get('ir.email')
+        EmailAddress = pool.get('ir.email.address')
+        where = [('party', '=', party_id)]
+        customers = [str(c) for c in Customer.search(where)]
+        return super().to_erase(party_id) + [
+            (Customer, where, True,
+                ['told_to', 'told_text', 'note'],
+                [None, None, None]),
+            (EmailAddress, [('email.resource', 'in', customers)], False,
+                ['address'],
+                ['****']),
+            (Email, [('resource', 'in', customers)], False,
+                ['recipients', 'body'],
+                [None, None]),
             ]

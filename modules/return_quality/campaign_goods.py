@@ -116,10 +116,14 @@ class Campaign(metaclass=PoolMeta):
                 ('products', 'in', [p.id for p in products]),
                 *domain])
 
-    def calls_date(self, date):
-        "Whether what was delivered on the date is called back"
+    def calls_delivery(self, move):
+        "Test if the campaign calls back what the move has delivered"
+        date = move.effective_date
         return (
-            (not self.from_date or self.from_date <= date)
+            move.state == 'done'
+            and move.to_location.type == 'customer'
+            and move.product in self.products
+            and (not self.from_date or self.from_date <= date)
             and (not self.to_date or date <= self.to_date))
 
 
@@ -273,10 +277,7 @@ class Line(metaclass=PoolMeta):
         What is of no sale may be.
         """
         return not self.sale_line or any(
-            m.state == 'done'
-            and m.to_location.type == 'customer'
-            and m.product in campaign.products
-            and campaign.calls_date(m.effective_date)
+            campaign.calls_delivery(m)
             for m in self.sale_line._get_delivery_moves())
 
 

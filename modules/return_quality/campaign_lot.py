@@ -31,6 +31,10 @@ class Campaign(metaclass=PoolMeta):
         super().__setup__()
         cls._started_fields = cls._started_fields | {'lots'}
 
+    def calls_delivery(self, move):
+        return super().calls_delivery(move) and (
+            not self.lots or move.lot in self.lots)
+
     def _get_delivery_clause(self, move):
         clause = super()._get_delivery_clause(move)
         if self.lots:

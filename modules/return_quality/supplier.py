@@ -344,7 +344,7 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     @ModelView.button
     @Workflow.transition('sent')
-    @reset_employee('refused_by')
+    @reset_employee('sent_by', 'refused_by', when='before')
     @set_employee('sent_by')
     def send(cls, claims):
         """Claim the goods from the supplier and let them go back
@@ -396,7 +396,8 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
                 claim.number = sequence.get()
             if not claim.amount:
                 claim.amount = claim._get_amount(goods)
-            if not claim.due_date and days is not None:
+            if days is not None and (
+                    not claim.due_date or claim.state == 'refused'):
                 claim.due_date = calendar.add_days(today, days)
             claim.sent_at = dt.datetime.now().replace(microsecond=0)
             claim.answer = claim.accepted_amount = claim.answered_at = None
@@ -436,9 +437,14 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     def _check_departure(self):
         "Check that the goods have left, or are not wanted"
+        goods = self._get_goods()
+        if not goods:
+            raise ClaimError(gettext(
+                    'return_quality.msg_claim_empty',
+                    claim=self.rec_name))
         if self.waiver:
             return
-        for disposition in self._get_goods():
+        for disposition in goods:
             if disposition.state != 'done':
                 raise ClaimError(gettext(
                         'return_quality.msg_claim_departure',
@@ -664,6 +670,41 @@ class Disposition(metaclass=PoolMeta):
         default.setdefault('claim')
         default.setdefault('return_waived')
         return super().copy(dispositions, default=default)
+
+    @property
+    def is_claimed(self):
+        "Whether the supplier has been asked for it"
+        return bool(self.claim) and self.claim.state in {
+            'sent', 'accepted', 'settled'}
+
+    @property
+    def is_free(self):
+        return super().is_free and not self.is_claimed
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for dispositions, values in zip(actions, actions):
+            if Transaction().check_access and (
+                    cls._decided_fields & set(values)):
+                cls._check_claimed(dispositions)
+        super().write(*args)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('cancelled')
+    def cancel(cls, dispositions):
+        cls._check_claimed(dispositions)
+        super().cancel(dispositions)
+
+    @classmethod
+    def _check_claimed(cls, dispositions):
+        "Check that what the supplier was asked for stays as it was"
+        for disposition in dispositions:
+            if disposition.is_claimed:
+                raise AccessError(gettext(
+                        'return_quality.msg_claim_modify',
+                        claim=disposition.claim.rec_name))
 
     @classmethod
     def validate_fields(cls, dispositions, field_names):
