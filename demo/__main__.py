@@ -124,9 +124,12 @@ def run(arguments, book, plan):
     from .result import print_summary
     from .road import Road
     from .server import serve
+    from .showcase import Showcase, print_showcase
 
     days = {r.date.date() for rows in plan.orders.values() for r in rows}
     days |= {l.row.date.date() for l in plan.lines}
+    if not arguments.orders:
+        days |= Showcase.get_days()
     database.company, passwords = database.run(
         setup, days | {dt.date.today()})
     if arguments.orders:
@@ -145,6 +148,11 @@ def run(arguments, book, plan):
         for done in road.run():
             bar.update(done - bar.n)
     difference = database.run(print_summary, plan, history, taxed)
+    if not arguments.orders:
+        for _ in tqdm(
+                Showcase(database).run(), desc="Lamps", unit="step"):
+            pass
+        print_showcase()
     code = 1 if difference else 0
     if arguments.serve:
         code = serve(database, passwords) or code

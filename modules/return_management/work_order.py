@@ -83,7 +83,7 @@ class WorkOrder(CompanyReport):
         "Return the label and the date of what the customer can expect"
         return [
             (order.__names__(name)['field'], getattr(order, name))
-            for name in order._expected_dates()]
+            for name in order._expected_dates() if getattr(order, name)]
 
     @classmethod
     def get_contacts(cls, order):

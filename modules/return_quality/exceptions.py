@@ -29,6 +29,10 @@ class SecondOpinionError(UserError):
     pass
 
 
+class InspectionReportError(UserError):
+    pass
+
+
 class RepairError(UserError):
     pass
 

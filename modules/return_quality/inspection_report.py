@@ -7,6 +7,8 @@ from trytond.i18n import gettext
 from trytond.modules.company import CompanyReport
 from trytond.pool import Pool
 
+from .exceptions import InspectionReportError
+
 
 class InspectionReport(CompanyReport):
     __name__ = 'return.inspection.report'
@@ -16,7 +18,10 @@ class InspectionReport(CompanyReport):
         pool = Pool()
         Inspection = pool.get('quality.inspection')
         # Other inspections have no return to report about
-        ids = list(map(int, Inspection._get_returns(Inspection.browse(ids))))
+        ids = [i.id for i in Inspection.browse(ids) if cls.get_line(i)]
+        if not ids:
+            raise InspectionReportError(gettext(
+                    'return_quality.msg_inspection_report'))
         return super().execute(ids, data)
 
     @classmethod
@@ -26,10 +31,14 @@ class InspectionReport(CompanyReport):
         context['format_time'] = partial(
             cls.format_time, timezone=company.timezone if company else None)
         context['format_quantity'] = cls.format_quantity
+        context['get_inspector'] = cls.get_inspector
+        context['get_line'] = cls.get_line
         context['get_lots'] = cls.get_lots
         context['get_photos'] = cls.get_photos
         context['get_points'] = cls.get_points
+        context['get_quantity'] = cls.get_quantity
         context['get_receivers'] = cls.get_receivers
+        context['get_repair'] = cls.get_repair
         return context
 
     @classmethod
@@ -47,6 +56,32 @@ class InspectionReport(CompanyReport):
             return ''
         return cls.format_number_symbol(
             quantity, None, record.unit, digits=record.unit.digits)
+
+    @classmethod
+    def get_line(cls, inspection):
+        "Return the return line whose goods were inspected, or None"
+        repair = cls.get_repair(inspection)
+        return repair.line if repair else inspection.return_line
+
+    @classmethod
+    def get_repair(cls, inspection):
+        "Return the repair after which the goods were inspected, or None"
+        pool = Pool()
+        Repair = pool.get('return.repair')
+        if isinstance(inspection.origin, Repair):
+            return inspection.origin
+
+    @classmethod
+    def get_quantity(cls, inspection):
+        repair = cls.get_repair(inspection)
+        return repair.quantity if repair else inspection.inspected_quantity
+
+    @classmethod
+    def get_inspector(cls, inspection):
+        employee = (
+            inspection.processed_by or inspection.passed_by
+            or inspection.failed_by)
+        return employee.rec_name if employee else ''
 
     @classmethod
     def get_lots(cls, inspection):
@@ -79,9 +114,14 @@ class InspectionReport(CompanyReport):
                 if bounds != [None, None]:
                     tolerance = ' – '.join(
                         '' if b is None else str(b) for b in bounds)
+            if inspection.state == 'pending':
+                # To be filled in by hand
+                value = ''
             yield point, value, tolerance
 
     @classmethod
     def get_receivers(cls, inspection):
+        if cls.get_repair(inspection):
+            return ''
         return ', '.join(sorted(
                 e.rec_name for e in inspection._get_receivers()))

@@ -396,6 +396,10 @@ class Claim(GuardedMixin, Workflow, ModelSQL, ModelView):
                 claim.number = sequence.get()
             if not claim.amount:
                 claim.amount = claim._get_amount(goods)
+                if not claim.amount:
+                    raise ClaimError(gettext(
+                            'return_quality.msg_claim_amount',
+                            claim=claim.rec_name))
             if days is not None and (
                     not claim.due_date or claim.state == 'refused'):
                 claim.due_date = calendar.add_days(today, days)
@@ -733,12 +737,18 @@ class Disposition(metaclass=PoolMeta):
         "Return the cost the goods came in with, in the company's currency"
         pool = Pool()
         Uom = pool.get('product.uom')
-        cost = self.line.get_received_cost(self.product)
-        if cost is None:
-            return Decimal(0)
         return self.company.currency.round(
             Decimal(str(self.quantity)) * Uom.compute_price(
-                self.product.default_uom, cost, self.unit))
+                self.product.default_uom,
+                self._get_received_cost(self.product), self.unit))
+
+    def _get_received_cost(self, product):
+        "Return the cost of the product, booked or else its own"
+        cost = self.line.get_received_cost(product)
+        if cost is None:
+            cost = product.get_multivalue(
+                'cost_price', company=self.company.id) or Decimal(0)
+        return cost
 
     def _get_new_decision(self, quantity):
         disposition = super()._get_new_decision(quantity)
@@ -807,13 +817,10 @@ class Disposition(metaclass=PoolMeta):
         moves = super()._get_moves(shipment)
         if self.action == 'supplier':
             for move in moves:
-                cost = self.line.get_received_cost(move.product)
-                if cost is None:
-                    cost = move.product.get_multivalue(
-                        'cost_price', company=self.company.id) or Decimal(0)
                 move.currency = self.company.currency
                 move.unit_price = round_price(Uom.compute_price(
-                        move.product.default_uom, cost, move.unit))
+                        move.product.default_uom,
+                        self._get_received_cost(move.product), move.unit))
         return moves
 
 
@@ -887,7 +894,7 @@ class Line(metaclass=PoolMeta):
             m.effective_date for m in self.moves if m.state == 'done')
         last = received + dt.timedelta(
             days=min(r.supplier_days for r in rules))
-        return sum(d.quantity for d in claimed) if today <= last else 0
+        return sum(d.line_quantity for d in claimed) if today <= last else 0
 
 
 class Invoice(metaclass=PoolMeta):
