@@ -8,6 +8,7 @@ from textwrap import fill
 from dateutil.relativedelta import relativedelta
 
 from trytond.pool import Pool
+from trytond.transaction import Transaction, without_check_access
 
 from .summary import WIDTH, title
 
@@ -51,11 +52,19 @@ STEPS = [
     ('quality', '_recall'),
     ('sales', '_write_off'),
     ('sales', '_offer'),
+    ('service', '_announce'),
+    ('sales', '_review'),
+    ('finance', '_approve'),
+    ('quality', '_approve'),
+    ('sales', '_approve'),
+    ('logistics', '_agree'),
+    ('warehouse', '_arrive'),
     ]
 REMARK = (
     "Desk lamps are sold until today; they come back more than before. Look "
-    "at them below Returns: Return Inspections, Repairs, Supplier Claims, "
-    "Write-offs, Recalls, Quality Analysis, Quality Trend and Return Alerts.")
+    "at them below Returns: Pick-ups, Parcels, Return Inspections, Repairs, "
+    "Write-offs, Supplier Claims, Recalls, Quality Analysis, Quality Trend "
+    "and Return Alerts.")
 
 
 class Showcase:
@@ -386,6 +395,74 @@ class Showcase:
             resale.condition = "The boxes were opened"
         Resale.save(resales)
         Resale.evaluate(resales)
+
+    def _announce(self):
+        "Two returns to come, one of them is picked up"
+        pool = Pool()
+        Order = pool.get('return.order')
+        Reason = pool.get('return.reason')
+        SaleLine = pool.get('sale.line')
+
+        reason, = Reason.search([
+                ('category', '=', 'sales'),
+                ('parent', '=', None),
+                ])
+        line = SaleLine(self.sale_lines[0][-1])
+        orders = Order.create([{
+                    'party': line.sale.party.id,
+                    'channel': 'phone',
+                    'collection': collection,
+                    'carrier_party': self.carrier,
+                    'lines': [('create', [{
+                                    'sale_line': line.id,
+                                    'quantity': 1,
+                                    'reason': reason.id,
+                                    }])],
+                    } for collection in ['pickup', 'ship']])
+        self.orders = {o.id: [None, 'restock'] for o in orders}
+        # Nobody is asked about the likeness of the two
+        with Transaction().set_context(_skip_warnings=True):
+            Order.submit(orders)
+
+    def _agree(self):
+        "The driver takes the protocol of the hand-over along"
+        pool = Pool()
+        Handover = pool.get('return.handover')
+        Order = pool.get('return.order')
+
+        pickup, _ = self._get_orders()
+        start = dt.datetime.now().replace(
+            minute=0, second=0, microsecond=0) + dt.timedelta(days=1)
+        Order.write([pickup], {
+                'pickup_from': start,
+                'pickup_to': start + dt.timedelta(hours=2),
+                'pickup_note': "Ring twice, 請按門鈴",
+                })
+        Handover(
+            order=pickup, end='customer', giver=pickup.party.name,
+            taker="Driver", at=start, packages=1).save()
+
+    def _arrive(self):
+        "A parcel comes that nobody knows, and one of which goods are damaged"
+        pool = Pool()
+        Discrepancy = pool.get('return.discrepancy')
+        Parcel = pool.get('return.parcel')
+
+        _, order = self._get_orders()
+        area = order.warehouse.return_location
+        parcel = Parcel(
+            company=order.company, warehouse=order.warehouse, location=area,
+            sender="Label torn off", note="One corner is crushed",
+            state='unidentified')
+        parcel.arrive()
+        # As the dock does, whose access is checked
+        with without_check_access():
+            parcel.save()
+        line, = order.lines
+        Discrepancy(
+            order=order, line=line, kind='damaged', product=line.product,
+            unit=line.unit, quantity=1, location=area,
+            description="The foot is bent").save()
 
     def _alert(self):
         Alert = Pool().get('quality.alert')

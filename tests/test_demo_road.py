@@ -2,10 +2,13 @@
 # of this repository contains the full copyright notices and license terms.
 """The demo carries its own order book through the road."""
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
+from lxml import etree
 
 from .templates import ROOT
 
@@ -13,14 +16,19 @@ pytestmark = pytest.mark.sqlite  # once is enough
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('var')
+
+
+@pytest.fixture(scope='module')
+def demo(folder):
     "Return what the demo prints"
     run = subprocess.run(
         [sys.executable, '-m', 'demo'], cwd=ROOT, text=True,
         encoding='utf-8', stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={
             **os.environ,
-            'DEMO_VAR': str(tmp_path_factory.mktemp('var')),
+            'DEMO_VAR': str(folder),
             'PYTHONIOENCODING': 'utf-8',
             })
     assert run.returncode == 0, run.stdout + run.stderr
@@ -53,3 +61,32 @@ def test_units(demo):
     assert units['Resale:'] == '6'
     assert units['Quarantine:'] == '2'
     assert units['Back to the customer:'] == '2'
+
+
+def test_reports(demo, folder, tmp_path):
+    "Each report prints something, no values as Python writes them"
+    run = subprocess.run(
+        [sys.executable, '-m', 'tests.reports', folder, tmp_path], cwd=ROOT,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert run.returncode == 0, run.stdout
+    documents = sorted(tmp_path.glob('*.odt'))
+    assert len(documents) == len(list(tmp_path.iterdir())) > 0, [
+        p.name for p in tmp_path.iterdir() if p not in documents]
+    for document in documents:
+        with zipfile.ZipFile(document) as archive:
+            content = etree.fromstring(archive.read('content.xml'))
+        words = [
+            word for p in content.iter('{*}p', '{*}h')
+            for word in ''.join(p.itertext()).split()]
+        assert len(words) > 5, document.name
+        assert not {'None', 'False', 'True'} & set(words), document.name
+        assert not [
+            w for w in words if w.startswith(('Decimal(', 'datetime.', '<'))]
+    soffice = shutil.which('soffice')
+    if soffice:
+        subprocess.run(
+            [soffice, '--headless', f'-env:UserInstallation=file://{folder}',
+                '--convert-to', 'pdf', '--outdir', tmp_path, *documents],
+            check=True, stdout=subprocess.DEVNULL)
+        assert {p.stem for p in tmp_path.glob('*.pdf')} == {
+            p.stem for p in documents}

@@ -1,6 +1,7 @@
 # This file is part of Tryton Returns.  The COPYRIGHT file at the top level
 # of this repository contains the full copyright notices and license terms.
 
+from trytond.i18n import gettext
 from trytond.model import ModelView, fields
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
@@ -8,6 +9,7 @@ from trytond.transaction import check_access
 from trytond.wizard import Button, StateTransition, StateView, Wizard
 
 from .configuration import default_limit, limit_field
+from .exceptions import EvaluateError
 from .stage import _search_flag
 
 decide_days = limit_field(
@@ -180,6 +182,8 @@ class Evaluate(Wizard):
         pool = Pool()
         Disposition = pool.get('return.disposition')
         lines = self._get_lines()
+        if not lines:
+            raise EvaluateError(gettext('return_management.msg_evaluate'))
         rows = []
         for line in lines:
             disposition = Disposition(

@@ -125,6 +125,10 @@ class SlipError(UserError):
     pass
 
 
+class EvaluateError(UserError):
+    pass
+
+
 class LabelError(UserError):
     pass
 

@@ -65,11 +65,7 @@ class InspectionReport(CompanyReport):
 
     @classmethod
     def get_repair(cls, inspection):
-        "Return the repair after which the goods were inspected, or None"
-        pool = Pool()
-        Repair = pool.get('return.repair')
-        if isinstance(inspection.origin, Repair):
-            return inspection.origin
+        return inspection._get_repair()
 
     @classmethod
     def get_quantity(cls, inspection):

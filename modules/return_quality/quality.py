@@ -89,7 +89,7 @@ class Inspection(EvidenceMixin, metaclass=PoolMeta):
         fields.Many2One(
             'return.order', "Return",
             states={
-                'invisible': ~Eval('return_line'),
+                'invisible': ~Eval('return_order'),
                 },
             help="The return whose goods are inspected."),
         'on_change_with_return_order', searcher='search_return_order')
@@ -97,7 +97,7 @@ class Inspection(EvidenceMixin, metaclass=PoolMeta):
         fields.Many2One(
             'product.product', "Product",
             states={
-                'invisible': ~Eval('return_line'),
+                'invisible': ~Eval('return_order'),
                 },
             context={
                 'company': Eval('company', -1),

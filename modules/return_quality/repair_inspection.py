@@ -2,7 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 
 from trytond.i18n import gettext
-from trytond.model import ModelView, dualmethod
+from trytond.model import ModelView, dualmethod, fields
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Eval
@@ -64,6 +64,39 @@ class Inspection(metaclass=PoolMeta):
     @classmethod
     def _get_origins(cls):
         return super()._get_origins() + ['return.repair']
+
+    @fields.depends('origin')
+    def on_change_with_return_order(self, name=None):
+        repair = self._get_repair()
+        if repair:
+            return repair.order
+        return super().on_change_with_return_order(name=name)
+
+    @classmethod
+    def search_return_order(cls, name, clause):
+        nested = clause[0][len(name):]
+        if not nested:
+            nested = '.rec_name' if isinstance(clause[2], str) else '.id'
+        return ['OR',
+            super().search_return_order(name, clause),
+            ('origin.order' + nested, *clause[1:3],
+                'return.repair', *clause[3:]),
+            ]
+
+    @fields.depends('origin')
+    def on_change_with_return_product(self, name=None):
+        repair = self._get_repair()
+        if repair:
+            return repair.product
+        return super().on_change_with_return_product(name=name)
+
+    @fields.depends('origin')
+    def _get_repair(self):
+        "Return the repair whose goods are inspected, or None"
+        pool = Pool()
+        Repair = pool.get('return.repair')
+        if isinstance(self.origin, Repair) and self.origin.id >= 0:
+            return self.origin
 
     @classmethod
     def _get_repairs(cls, inspections):
