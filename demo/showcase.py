@@ -32,7 +32,7 @@ RETURNS = [
     (0, 2, 'P05', 'repair'),
     (0, 1, 'P01', 'repair'),
     (0, 3, 'P05', 'supplier'),
-    (0, 2, 'M01', 'write_off'),
+    (0, 2, 'M01', 'scrap'),
     (0, 1, None, 'restock'),
     (0, 2, None, None),
     ]
@@ -51,6 +51,9 @@ STEPS = [
     ('production', '_repair'),
     ('quality', '_recall'),
     ('sales', '_write_off'),
+    ('quality', '_scrap'),
+    ('finance', '_approve_scrap'),
+    ('production', '_destroy'),
     ('sales', '_offer'),
     ('service', '_announce'),
     ('sales', '_review'),
@@ -63,8 +66,8 @@ STEPS = [
 REMARK = (
     "Desk lamps are sold until today; they come back more than before. Look "
     "at them below Returns: Pick-ups, Parcels, Return Inspections, Repairs, "
-    "Write-offs, Supplier Claims, Recalls, Quality Analysis, Quality Trend "
-    "and Return Alerts.")
+    "Write-offs, Scrap, Supplier Claims, Recalls, Quality Analysis, Quality "
+    "Trend and Return Alerts.")
 
 
 class Showcase:
@@ -385,6 +388,41 @@ class Showcase:
             cause=cause, dispositions=self._get_dispositions('write_off'))
         write_off.save()
         WriteOff.request([write_off])
+
+    def _scrap(self):
+        pool = Pool()
+        Cause = pool.get('return.write_off.cause')
+        Scrap = pool.get('return.scrap')
+
+        cause, = Cause.search([('name', '=', "Defective beyond Repair")])
+        scrap = Scrap(
+            cause=cause, note="The base is cracked.",
+            dispositions=self._get_dispositions('scrap'))
+        scrap.save()
+        Scrap.request([scrap])
+
+    def _approve_scrap(self):
+        Scrap = Pool().get('return.scrap')
+        Scrap.approve(Scrap.search([]))
+
+    def _destroy(self):
+        "The inspector sees the destruction"
+        pool = Pool()
+        Attachment = pool.get('ir.attachment')
+        Employee = pool.get('company.employee')
+        Scrap = pool.get('return.scrap')
+
+        witness, = Employee.search([('party.code', '=', 'quality')])
+        scraps = Scrap.search([])
+        Attachment.create([{
+                    'name': "shredder.txt",
+                    'resource': str(s),
+                    'data': b'A photo of the shredder',
+                    } for s in scraps])
+        # As the wizard does, whose access is checked
+        with without_check_access():
+            Scrap.record_destruction(
+                scraps, dt.date.today(), 'shredding', witness)
 
     def _offer(self):
         Resale = Pool().get('return.resale')
