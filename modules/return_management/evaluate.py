@@ -128,7 +128,9 @@ class Line(metaclass=PoolMeta):
 
     def _get_draft_dispositions(self):
         "Return the dispositions that only wait to be decided"
-        return [d for d in self.dispositions if d.state == 'draft']
+        return [
+            d for d in self.dispositions
+            if d.state == 'draft' and not d.is_applied_for]
 
     @classmethod
     def search_to_decide(cls, name, clause):

@@ -247,6 +247,13 @@ class Disposition(metaclass=PoolMeta):
         return self.write_off
 
     @property
+    def is_applied_for(self):
+        "Whether the application that decides about it is on its way"
+        return (
+            bool(self.application) and self.application.state != 'draft'
+            and self._needs_application())
+
+    @property
     def is_written_off(self):
         return self.state == 'done'
 
