@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    account, configuration, line, method, order, party, payment, refund, sale,
-    share, stage, stock)
+    account, approval, configuration, line, method, order, party, payment,
+    refund, sale, share, stage, stock)
 
 __all__ = ['register']
 
@@ -19,6 +19,11 @@ def register():
         refund.Refund,
         line.Line,
         line.LineTax,
+        approval.Configuration,
+        approval.ConfigurationRefund,
+        approval.Refund,
+        approval.Signature,
+        approval.AllowHandlerStart,
         order.Order,
         order.Line,
         order.Disposition,
@@ -58,6 +63,7 @@ def register():
         depends=['sale_complaint'])
     Pool.register(
         share.Explain,
+        approval.AllowHandler,
         party.Replace,
         party.Erase,
         module='return_refund', type_='wizard')

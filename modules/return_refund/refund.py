@@ -387,13 +387,9 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     @ModelView.button
-    @Workflow.transition('approved')
-    @set_employee('approved_by')
     def approve(cls, refunds):
-        pool = Pool()
-        Date = pool.get('ir.date')
         cls._lock(refunds)
-        refunds = cls.browse(refunds)
+        refunds = [r for r in cls.browse(refunds) if r.state == 'draft']
         for refund in refunds:
             refund.check_separation()
             refund.check_amounts()
@@ -401,11 +397,25 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls.check_credited(refunds)
         cls.check_received(refunds)
         cls.check_unattributed(refunds)
+        for refund in refunds:
+            refund.check_method()
+        cls._approve(cls._sign(refunds))
+
+    @classmethod
+    def _sign(cls, refunds):
+        "Sign the refunds and return those that need no other signature"
+        return refunds
+
+    @classmethod
+    @Workflow.transition('approved')
+    @set_employee('approved_by')
+    def _approve(cls, refunds):
+        pool = Pool()
+        Date = pool.get('ir.date')
         for company, c_refunds in groupby(refunds, lambda r: r.company):
             with Transaction().set_context(company=company.id):
                 today = Date.today()
             for refund in c_refunds:
-                refund.check_method()
                 refund.due_date = (
                     refund.method.get_due_date(today) if refund.method
                     else today)
@@ -423,20 +433,31 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     def check_separation(self):
         "Check that who handled the goods does not approve the refund"
-        pool = Pool()
-        User = pool.get('res.user')
         employee = self.return_order._get_employee(self.company)
-        # One person may act as several employees
-        persons = {
-            employee.party,
-            *(e.party for e in User(Transaction().user).employees)}
+        document = self._get_handled_document(employee)
+        if document:
+            raise SeparationError(gettext(
+                    'return_refund.msg_refund_separation',
+                    refund=self.rec_name,
+                    employee=employee.rec_name,
+                    document=document.rec_name))
+
+    def _get_handled_document(self, employee):
+        "Return on which document the person handled the goods, or None"
+        persons = self._get_persons(employee)
         for document, employees in self._get_handlers():
             if persons & {e.party for e in employees}:
-                raise SeparationError(gettext(
-                        'return_refund.msg_refund_separation',
-                        refund=self.rec_name,
-                        employee=employee.rec_name,
-                        document=document.rec_name))
+                return document
+
+    @classmethod
+    def _get_persons(cls, employee):
+        "Return the persons who act as the user's employee"
+        pool = Pool()
+        User = pool.get('res.user')
+        # One person may act as several employees
+        return {
+            employee.party,
+            *(e.party for e in User(Transaction().user).employees)}
 
     def _get_handlers(self):
         "Return a list of documents and the set of who handled goods on them"
@@ -646,11 +667,17 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     @ModelView.button
-    @Workflow.transition('posted')
     def retry(cls, refunds):
+        cls._lock(refunds)
+        refunds = [r for r in cls.browse(refunds) if r.state == 'failed']
         for refund in refunds:
             refund.check_separation()
             refund.check_method()
+        cls._retry(cls._sign(refunds))
+
+    @classmethod
+    @Workflow.transition('posted')
+    def _retry(cls, refunds):
         cls.write(refunds, {
                 'payment': None,
                 'failure': None,
