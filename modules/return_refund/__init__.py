@@ -5,7 +5,7 @@ from trytond.pool import Pool
 
 from . import (
     account, approval, configuration, line, method, order, party, payment,
-    refund, sale, share, stage, stock)
+    refund, sale, share, stage, stock, undo)
 
 __all__ = ['register']
 
@@ -24,6 +24,9 @@ def register():
         approval.Refund,
         approval.Signature,
         approval.AllowHandlerStart,
+        undo.Refund,
+        undo.Signature,
+        undo.UndoStart,
         order.Order,
         order.Line,
         order.Disposition,
@@ -54,6 +57,7 @@ def register():
     Pool.register(
         account.InvoiceLine_AngloSaxon,
         refund.Refund_AngloSaxon,
+        undo.Refund_AngloSaxon,
         module='return_refund', type_='model',
         depends=['account_stock_anglo_saxon'])
     Pool.register(
@@ -64,6 +68,7 @@ def register():
     Pool.register(
         share.Explain,
         approval.AllowHandler,
+        undo.Undo,
         party.Replace,
         party.Erase,
         module='return_refund', type_='wizard')

@@ -41,5 +41,9 @@ class PaymentError(AccessError):
     pass
 
 
+class UndoError(UserError):
+    pass
+
+
 class ShareError(UserError):
     pass

@@ -174,6 +174,8 @@ class Line(metaclass=PoolMeta):
                     continue
                 quantity = refund_line.get_return_quantity()
                 refund = refund_line.refund
+                if refund.is_undone:
+                    continue
                 if refund.state == 'cancelled':
                     values['declined_quantity'] += quantity
                 else:

@@ -13,7 +13,7 @@ __all__ = [
     'create_payment_journal',
     'create_payment_method', 'create_refund_method', 'execute_payment',
     'get_refund', 'pay_by_payment', 'pay_invoice', 'retry',
-    'return_goods', 'set_accounts']
+    'return_goods', 'set_accounts', 'undo']
 
 
 def set_accounts():
@@ -166,6 +166,17 @@ def approve(refund, user):
 def retry(refund, user):
     "Let the user of finance pay the refund again"
     as_user(user, lambda: type(refund)(refund.id).click('retry'))
+    refund.reload()
+    return refund
+
+
+def undo(refund, user, reason="A mistake."):
+    "Let the user of finance take the refund back"
+    def undo():
+        wizard = type(refund)(refund.id).click('undo')
+        wizard.form.reason = reason
+        wizard.execute('undo')
+    as_user(user, undo)
     refund.reload()
     return refund
 
