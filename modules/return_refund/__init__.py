@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    account, approval, configuration, line, method, order, party, payment,
-    refund, sale, share, stage, stock, undo)
+    account, approval, configuration, grant, line, method, order, party,
+    payment, refund, sale, share, stage, stock, undo)
 
 __all__ = ['register']
 
@@ -19,11 +19,18 @@ def register():
         refund.Refund,
         line.Line,
         line.LineTax,
+        order.Order,
+        order.Line,
+        order.Disposition,
         approval.Configuration,
         approval.ConfigurationRefund,
         approval.Refund,
         approval.Signature,
         approval.AllowHandlerStart,
+        grant.Configuration,
+        grant.ConfigurationRefund,
+        grant.Order,
+        grant.Line,
         undo.Refund,
         undo.Signature,
         undo.UndoStart,

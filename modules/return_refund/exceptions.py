@@ -41,6 +41,10 @@ class PaymentError(AccessError):
     pass
 
 
+class GrantError(UserError):
+    pass
+
+
 class UndoError(UserError):
     pass
 
