@@ -25,6 +25,7 @@ def register():
         approval.Configuration,
         approval.ConfigurationRefund,
         approval.Refund,
+        approval.Method,
         approval.Signature,
         approval.AllowHandlerStart,
         grant.Configuration,

@@ -232,6 +232,7 @@ class Refund(metaclass=PoolMeta):
         if to_write:
             with without_check_access():
                 Signature.write(*to_write)
+                cls.write(list(changes), {'approved_by': None})
 
     @classmethod
     @ModelView.button
@@ -279,7 +280,7 @@ class Refund(metaclass=PoolMeta):
         amount = Currency.compute(
             self.currency, sum((
                     r.amount for r in self.return_order.refunds
-                    if r.is_granted or r == self), Decimal(0)),
+                    if r.state != 'cancelled'), Decimal(0)),
             self.company.currency)
         return 2 if amount > limit else 1
 
@@ -326,6 +327,48 @@ class Refund(metaclass=PoolMeta):
             if not refund._get_signatures('handler'):
                 signatures.append(refund._get_signature('handler', reason))
         Signature.save(signatures)
+
+
+class Method(metaclass=PoolMeta):
+    __name__ = 'return.refund.method'
+
+    # Where the money comes from and how it goes
+    _signed_fields = {'kind', 'payment_journal', 'payment_method'}
+
+    @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        signed = {
+            m.id: m._get_signed() for methods, values in zip(actions, actions)
+            if cls._signed_fields & set(values) for m in methods}
+        super().write(*args)
+        if not signed:
+            return
+        with without_check_access():
+            cls._void_signatures({
+                    m: gettext(
+                        'return_refund.msg_signature_change',
+                        field=cls.__names__()['model'],
+                        old=signed[m.id], new=m._get_signed())
+                    for m in cls.browse(list(signed))
+                    if m._get_signed() != signed[m.id]})
+
+    def _get_signed(self):
+        return ', '.join([
+                self.rec_name, self.kind,
+                *(w.rec_name for w in [
+                        self.payment_journal, self.payment_method] if w)])
+
+    @classmethod
+    def _void_signatures(cls, changes):
+        "Void what was signed with the methods, mapped to what changed"
+        pool = Pool()
+        Refund = pool.get('return.refund')
+        refunds = Refund.search([
+                ('method', 'in', list(map(int, changes))),
+                ('state', 'in', ['draft', 'failed']),
+                ])
+        Refund._void_signatures({r: changes[r.method] for r in refunds})
 
 
 class AllowHandlerStart(ModelView):

@@ -86,7 +86,8 @@ class Payment(metaclass=PoolMeta):
                         refund=refund.rec_name))
 
     # What finance has approved
-    _refund_fields = {'company', 'kind', 'party', 'amount', 'line', 'origin'}
+    _refund_fields = {
+        'company', 'journal', 'kind', 'party', 'amount', 'line', 'origin'}
 
     @classmethod
     def write(cls, *args):

@@ -677,6 +677,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     @classmethod
     @Workflow.transition('posted')
+    @set_employee('approved_by')
     def _retry(cls, refunds):
         cls.write(refunds, {
                 'payment': None,
