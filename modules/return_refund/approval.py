@@ -141,7 +141,7 @@ class Refund(metaclass=PoolMeta):
         'get_signed')
 
     # What is signed for
-    _signed_fields = {'party', 'amount', 'lines', 'method'}
+    _signed_fields = {'party', 'amount', 'lines', 'method', 'method_reason'}
 
     @classmethod
     def __setup__(cls):
@@ -210,6 +210,7 @@ class Refund(metaclass=PoolMeta):
             'amount': Lang.get().currency(
                 self.amount or Decimal(0), self.currency),
             'method': self.method.rec_name if self.method else '-',
+            'method_reason': self.method_reason or '-',
             }
         return {
             self.__names__(name)['field']: value

@@ -33,8 +33,7 @@ class Refund(metaclass=PoolMeta):
             }
         cls._buttons.update({
                 'undo': {
-                    'invisible': ~Eval('state').in_(
-                        ['approved', 'posted', 'failed', 'paid', 'settled']),
+                    'invisible': Eval('state').in_(['draft', 'cancelled']),
                     'depends': ['state'],
                     },
                 })
@@ -79,7 +78,7 @@ class Refund(metaclass=PoolMeta):
         cls._void_signatures(dict.fromkeys(
                 refunds, gettext('return_refund.msg_signature_undone')))
         credited = [r for r in refunds if r.credit_note]
-        cls._release([r for r in credited if r.state == 'settled'])
+        cls._release(credited)
         for refund in refunds:
             if refund in credited:
                 refund.state = 'cancelled'
@@ -148,14 +147,17 @@ class Refund(metaclass=PoolMeta):
         pool = Pool()
         Invoice = pool.get('account.invoice')
         Reconciliation = pool.get('account.move.reconciliation')
-        reconciliations = {
-            l.reconciliation for r in refunds
-            for l in r.credit_note.lines_to_pay if l.reconciliation}
+        reconciliations, invoices = set(), {}
+        for refund in refunds:
+            reconciled = {
+                l.reconciliation for l in refund.credit_note.lines_to_pay
+                if l.reconciliation}
+            if reconciled:
+                reconciliations |= reconciled
+                invoices[refund.credit_note] = invoices[refund.invoice] = None
         Reconciliation.delete(list(reconciliations))
         # The rest of the transaction needs them posted
-        Invoice.process(Invoice.browse(list(dict.fromkeys(
-                        i for r in refunds
-                        for i in [r.credit_note, r.invoice] if i))))
+        Invoice.process(Invoice.browse(list(filter(None, invoices))))
 
     @classmethod
     def _reverse(cls, refunds):
