@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    account, approval, configuration, grant, line, method, order, party,
-    payment, refund, sale, share, stage, stock, undo)
+    account, approval, configuration, grant, line, method, order, part,
+    party, payment, refund, sale, share, stage, stock, undo)
 
 __all__ = ['register']
 
@@ -19,6 +19,7 @@ def register():
         refund.Refund,
         line.Line,
         line.LineTax,
+        part.Part,
         order.Order,
         order.Line,
         order.Disposition,

@@ -299,13 +299,14 @@ class Invoice(metaclass=PoolMeta):
                 taxes[line][tax] += rest
         return taxes
 
-    def get_money_lines(self):
-        """Return the account move lines by which money came in
+    def get_settling_lines(self):
+        """Return the account move lines by which the invoice was settled
 
-        With the amount for this invoice in its currency.  What was written
-        off or set against other invoices is no money.
+        With the amount for this invoice in its currency: money and what was
+        set against it.  What was written off or credited of the invoice
+        settled nothing.
         """
-        money = []
+        settling = []
         own = set(self.lines_to_pay)
         reconciliations = dict.fromkeys(
             l.reconciliation for l in self.lines_to_pay if l.reconciliation)
@@ -314,30 +315,61 @@ class Invoice(metaclass=PoolMeta):
             lines = []
             for line in reconciliation.lines:
                 amount = line.get_return_amount(self.currency)
-                if line.is_return_money:
-                    if amount < 0:
-                        lines.append((line, -amount))
-                elif amount > 0:
+                if amount < 0:
+                    lines.append((line, -amount))
+                elif not line.is_return_money:
                     total += amount
                     if line in own:
                         due += amount
             if total:
-                money.extend(
+                settling.extend(
                     (l, self.currency.round(a * due / total))
                     for l, a in lines)
         for line in self.payment_lines:
             amount = line.get_return_amount(self.currency)
-            if (line.is_return_money and not line.reconciliation
-                    and amount < 0):
-                money.append((line, -amount))
-        return money
+            if not line.reconciliation and amount < 0:
+                settling.append((line, -amount))
+        return [
+            (l, a) for l, a in settling
+            if l.is_return_money or self._is_offset(l)]
+
+    def _is_offset(self, line):
+        "Test if the account move line gave something for the invoice"
+        move = line.move
+        if move.journal.type == 'write-off':
+            return False
+        if isinstance(move.origin, self.__class__):
+            credited = move.origin._get_credited_invoices()
+            return self not in credited
+        return True
+
+    def _get_credited_invoices(self):
+        pool = Pool()
+        Line = pool.get('account.invoice.line')
+        invoices = set(self.return_origin_invoices)
+        for lines in Line._get_credited_lines(self.lines).values():
+            invoices.update(l.invoice for l in lines)
+        return invoices
+
+    def get_money_lines(self):
+        """Return the account move lines by which money came in
+
+        With the amount for this invoice in its currency.
+        """
+        return [
+            (l, a) for l, a in self.get_settling_lines() if l.is_return_money]
+
+    def get_offset_amount(self):
+        "Return what of other invoices was set against the invoice"
+        return sum((
+                a for l, a in self.get_settling_lines()
+                if not l.is_return_money), Decimal(0))
 
     def get_received_amount(self):
         "Return the money that really came in for the invoice"
         return min(
             sum((a for _, a in self.get_money_lines()), Decimal(0)),
             self.total_amount)
-
 
     def get_returned_money_lines(self):
         "Return the lines by which money of the credit note went out"
@@ -792,7 +824,7 @@ class Reconciliation(metaclass=PoolMeta):
             sub_moves = list(sub_moves)
             refunds.update(Refund.search([
                         ('state', 'in',
-                            ['posted', 'paid', 'settled', 'failed']),
+                            ['posted', 'kept', 'paid', 'settled', 'failed']),
                         ['OR',
                             ('credit_note.move', 'in', sub_moves),
                             ('invoice.move', 'in', sub_moves),

@@ -18,6 +18,9 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
     "Return Refund Method"
     __name__ = 'return.refund.method'
 
+    _paid_by_journal = ['bank', 'card', 'epayment']
+    _paid_at_once = ['cash', 'bank']
+
     name = fields.Char(
         "Name", required=True, translate=True,
         help="The method as customer service tells it.")
@@ -27,15 +30,17 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
             ('bank', "Bank Transfer"),
             ('card', "Bank Card"),
             ('epayment', "E-Payment"),
+            ('balance', "Balance"),
             ], "Kind", required=True, sort=False,
-        help="The way in which the money goes back to the customer.")
+        help="The way in which the money goes back to the customer.\n"
+        "Balance: the customer keeps the credit for a later invoice.")
     payment_journal = fields.Many2One(
         'account.payment.journal', "Payment Journal", ondelete='RESTRICT',
         domain=[
             ('company', '=', Eval('company', -1)),
             ],
         states={
-            'invisible': Eval('kind') == 'cash',
+            'invisible': ~Eval('kind').in_(_paid_by_journal),
             'required': Eval('kind').in_(['card', 'epayment']),
             'readonly': Bool(Eval('payment_method')),
             },
@@ -48,7 +53,7 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
             ('company', '=', Eval('company', -1)),
             ],
         states={
-            'invisible': Eval('kind').in_(['card', 'epayment']),
+            'invisible': ~Eval('kind').in_(_paid_at_once),
             'required': Eval('kind') == 'cash',
             'readonly': Bool(Eval('payment_journal')),
             },
@@ -85,9 +90,9 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
 
     @fields.depends('kind', 'payment_journal', 'payment_method')
     def on_change_kind(self):
-        if self.kind == 'cash':
+        if self.kind not in self._paid_by_journal:
             self.payment_journal = None
-        elif self.kind in {'card', 'epayment'}:
+        if self.kind not in self._paid_at_once:
             self.payment_method = None
 
     @classmethod
@@ -95,7 +100,8 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
         super().validate_fields(methods, field_names)
         if field_names & {'kind', 'payment_journal', 'payment_method'}:
             for method in methods:
-                if bool(method.payment_journal) == bool(method.payment_method):
+                ways = [method.payment_journal, method.payment_method]
+                if sum(map(bool, ways)) != (method.kind != 'balance'):
                     raise MethodError(gettext(
                             'return_refund.msg_method_one_way',
                             method=method.rec_name))
@@ -137,7 +143,7 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
         found = {}
         for invoice in invoices:
             amounts = defaultdict(int)
-            for line, amount in invoice.get_money_lines():
+            for line, amount in invoice.get_settling_lines():
                 for method in methods:
                     if (method.company == invoice.company
                             and method._match_money(line, invoice)):
@@ -153,6 +159,8 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
         pool = Pool()
         Payment = pool.get('account.payment')
         move = line.move
+        if self.kind == 'balance':
+            return not line.is_return_money
         if self.payment_journal:
             if isinstance(move.origin, Payment):
                 payments = [move.origin]

@@ -110,7 +110,7 @@ class Order(metaclass=PoolMeta):
                     declined = True
                 else:
                     waiting = True
-        finished = [r for r in refunds if r.state in {'paid', 'settled'}]
+        finished = [r for r in refunds if r.is_finished]
         if declined or any(r.state == 'failed' for r in refunds):
             return 'exception'
         elif not waiting and len(finished) == len(refunds):

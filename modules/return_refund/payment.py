@@ -53,17 +53,37 @@ class Payment(metaclass=PoolMeta):
         "Check that no refund is paid twice"
         pool = Pool()
         Refund = pool.get('return.refund')
+        kept = set()
+        for sub_payments in grouped_slice(payments):
+            moves = {p.line.move.id for p in sub_payments if p.line}
+            kept.update(r.credit_note.move for r in Refund.search([
+                        ('credit_note.move', 'in', list(moves)),
+                        ('state', '=', 'kept'),
+                        ]))
         for payment in payments:
+            if (payment.line and payment.line.move in kept
+                    and payment.state == 'draft'
+                    and not isinstance(payment.origin, Refund)):
+                raise PaymentError(gettext(
+                        'return_refund.msg_payment_kept',
+                        payment=payment.rec_name,
+                        line=payment.line.rec_name))
             refund = payment.origin
             if isinstance(refund, Refund) and payment.state != 'failed':
-                for other in refund.payments:
-                    if other != payment and other.state != 'failed':
-                        raise PaymentError(gettext(
-                                'return_refund.msg_payment_twice',
-                                payment=payment.rec_name,
-                                other=other.rec_name,
-                                refund=refund.rec_name))
-                if (payment != refund.payment
+                others = [
+                    p for p in refund.payments
+                    if p != payment and p.state != 'failed']
+                planned = sum(
+                    p.amount for p in refund.parts
+                    if p.method.payment_journal)
+                if others and planned < sum(
+                        p.amount for p in [payment, *others]):
+                    raise PaymentError(gettext(
+                            'return_refund.msg_payment_twice',
+                            payment=payment.rec_name,
+                            other=others[0].rec_name,
+                            refund=refund.rec_name))
+                if (all(p.payment != payment for p in refund.parts)
                         and refund._is_underway(exclude=payment)):
                     raise PaymentError(gettext(
                             'return_refund.msg_payment_otherwise',
@@ -127,7 +147,8 @@ class Payment(metaclass=PoolMeta):
         with without_check_access():
             refunds = [
                 p.origin for p in cls.browse(payments)
-                if isinstance(p.origin, Refund) and p.origin.payment == p]
+                if isinstance(p.origin, Refund)
+                and any(t.payment == p for t in p.origin.parts)]
         super().delete(payments)
         with without_check_access():
             Refund.payment_deleted(refunds)

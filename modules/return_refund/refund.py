@@ -93,8 +93,18 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Due Date", readonly=True,
         help="When the customer must have the money: the working days of the "
         "method counted from the approval.")
+    parts = fields.One2Many(
+        'return.refund.part', 'refund', "Parts", readonly=True,
+        help="What goes back by which method.")
     credit_note = fields.Many2One(
         'account.invoice', "Credit Note", readonly=True, ondelete='RESTRICT')
+    open_credit = fields.Function(Monetary(
+            "Open Credit", currency='currency', digits='currency',
+            states={
+                'invisible': Eval('state') != 'kept',
+                },
+            help="What the customer keeps and has not used yet."),
+        'get_open_credit')
     payment = fields.Many2One(
         'account.payment', "Payment", readonly=True, ondelete='SET NULL',
         help="The payment on its way to the customer.")
@@ -109,20 +119,23 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         help="Why the money could not be paid.")
     approved_by = employee_field(
         "Approved by",
-        states=['approved', 'posted', 'paid', 'settled', 'failed'])
+        states=[
+            'approved', 'posted', 'kept', 'paid', 'settled', 'failed'])
     cancelled_by = employee_field("Cancelled by", states=['cancelled'])
     state = fields.Selection([
             ('draft', "Draft"),
             ('approved', "Approved"),
             ('posted', "Posted"),
+            ('kept', "Kept"),
             ('paid', "Paid"),
             ('settled', "Settled"),
             ('failed', "Failed"),
             ('cancelled', "Cancelled"),
             ], "State", required=True, readonly=True, sort=False,
         help="Posted: the credit note is posted and waits for its payment.\n"
+        "Kept: the customer keeps the credit for a later invoice.\n"
         "Paid: money has gone back and is reconciled.\n"
-        "Settled: set against the invoice, no money moved.")
+        "Settled: set against an invoice, no money moved.")
 
     @classmethod
     def __setup__(cls):
@@ -155,6 +168,14 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             ('failed', 'posted'),
             ('failed', 'paid'),
             ('failed', 'settled'),
+            ('posted', 'kept'),
+            ('kept', 'posted'),
+            ('kept', 'paid'),
+            ('kept', 'settled'),
+            ('kept', 'failed'),
+            ('failed', 'kept'),
+            ('paid', 'kept'),
+            ('settled', 'kept'),
             ('paid', 'posted'),
             ('paid', 'settled'),
             ('paid', 'failed'),
@@ -173,6 +194,10 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                     },
                 'draft': {
                     'invisible': Eval('state') != 'cancelled',
+                    'depends': ['state'],
+                    },
+                'release': {
+                    'invisible': Eval('state') != 'kept',
                     'depends': ['state'],
                     },
                 'process': {
@@ -208,6 +233,19 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     def is_granted(self):
         return self.state not in {'draft', 'cancelled'}
 
+    @classmethod
+    def get_open_credit(cls, refunds, name):
+        return {
+            r.id: (
+                -r.credit_note.amount_to_pay if r.state == 'kept'
+                else Decimal(0))
+            for r in refunds}
+
+    @property
+    def is_finished(self):
+        "Whether the customer has what they get"
+        return self.state in {'kept', 'paid', 'settled'}
+
     def get_rec_name(self, name):
         return self.number or '(%s)' % self.id
 
@@ -222,7 +260,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     _guarded_fields = {
         'number', 'company', 'return_order', 'party', 'invoice', 'currency',
         'lines', 'untaxed_amount', 'tax_amount', 'amount', 'found_method',
-        'due_date', 'credit_note', 'payment', 'payments', 'failure',
+        'due_date', 'parts', 'credit_note', 'payment', 'payments', 'failure',
         'approved_by', 'cancelled_by', 'state'}
 
     @classmethod
@@ -540,17 +578,23 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     @classmethod
     def check_received(cls, refunds):
         "Check that no more money leaves than came in for the invoices"
-        amounts = defaultdict(Decimal)
+        amounts, keeping = defaultdict(Decimal), defaultdict(Decimal)
         for refund in refunds:
             if refund.invoice:
                 amounts[refund.invoice] += refund.amount
+                keeping[refund.invoice] += sum(
+                    s for m, s in refund._get_shares(max(
+                            refund.amount
+                            - cls._get_open_amount(refund.invoice), 0))
+                    if m and m.kind == 'balance')
         for invoice, amount in amounts.items():
+            kept = keeping[invoice]
             money = amount - cls._get_open_amount(invoice)
-            received = cls._get_available_money(invoice)
-            if money > 0 and money > received:
+            received = cls._get_available_money(invoice, kept=kept)
+            if money > 0 and money - kept > received:
                 refund = next(r for r in refunds if r.invoice == invoice)
                 raise ReceivedError(
-                    refund._get_received_message(money, received))
+                    refund._get_received_message(money, received + kept))
 
     def _get_received_message(self, money, received):
         pool = Pool()
@@ -571,15 +615,22 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         return max(invoice.amount_to_pay, Decimal(0))
 
     @classmethod
-    def _get_available_money(cls, invoice, exclude=None):
-        "Return the money that came in and has not gone back"
+    def _get_available_money(cls, invoice, exclude=None, kept=Decimal(0)):
+        """Return the money that came in and has not gone back
+
+        Credits that the customer keeps, also those about to be kept, use up
+        what was set against the invoice, and then money.
+        """
         money = invoice.get_received_amount()
         for refund in cls.search([
                     ('invoice', '=', invoice.id),
-                    ('state', 'not in', ['draft', 'cancelled', 'settled']),
+                    ('state', 'not in', ['draft', 'cancelled']),
                     ('id', '!=', exclude.id if exclude else -1),
                     ]):
             money -= refund.get_money_amount()
+            kept += refund.get_kept_amount()
+        if kept:
+            money -= max(kept - invoice.get_offset_amount(), 0)
         return money - invoice.get_credited_money()
 
     def get_money_amount(self):
@@ -588,13 +639,20 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             return self.amount
         if not self.credit_note:
             return Decimal(0)
-        if self.payment:
-            return (
-                self.payment.amount if self.payment.state != 'failed'
-                else Decimal(0))
+        return max(
+            sum((
+                    p.amount for p in self.parts
+                    if p.method.kind != 'balance' and not p.has_failed),
+                Decimal(0)),
+            sum((
+                    l.get_return_amount(self.currency)
+                    for l in self._get_money_lines()), Decimal(0)))
+
+    def get_kept_amount(self):
+        "Return the credit that the customer keeps or has kept"
         return sum((
-                l.get_return_amount(self.currency)
-                for l in self._get_money_lines()), Decimal(0))
+                p.amount for p in self.parts if p.method.kind == 'balance'),
+            Decimal(0))
 
     def _get_money_lines(self):
         "Return the account move lines by which money went to the customer"
@@ -642,7 +700,19 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                     'return_refund.msg_refund_method_reason',
                     refund=self.rec_name,
                     method=self.method.rec_name))
-        self.method.check_currency(self)
+        for method, _ in self._get_shares(
+                self.amount - self._get_open_amount(self.invoice)):
+            method.check_currency(self)
+
+    def _get_shares(self, money):
+        "Return a list of methods and the part of the money that goes by each"
+        return [(self.method, money)] if money > 0 else []
+
+    def _get_parts(self, money):
+        pool = Pool()
+        Part = pool.get('return.refund.part')
+        return [
+            Part(method=m, amount=a) for m, a in self._get_shares(money)]
 
     @classmethod
     @ModelView.button
@@ -679,11 +749,34 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('posted')
     @set_employee('approved_by')
     def _retry(cls, refunds):
-        cls.write(refunds, {
-                'payment': None,
-                'failure': None,
-                })
+        pool = Pool()
+        Part = pool.get('return.refund.part')
+        Part.delete([p for r in refunds for p in r.parts if not p.is_done])
+        refunds = cls.browse(refunds)
+        for refund in refunds:
+            if refund.parts:
+                refund.parts = [
+                    *refund.parts,
+                    *refund._get_parts(
+                        refund.amount - cls._get_open_amount(refund.invoice)
+                        - sum(p.amount for p in refund.parts))]
+            refund.payment = refund.failure = None
+        cls.save(refunds)
         cls._queue_process(refunds)
+
+    @classmethod
+    @ModelView.button
+    @Workflow.transition('failed')
+    def release(cls, refunds):
+        "Let the customer have the credit that they keep in another way"
+        pool = Pool()
+        Part = pool.get('return.refund.part')
+        cls._lock(refunds)
+        Part.release([p for r in refunds for p in r.parts])
+        cls.write(refunds, {
+                'failure': gettext('return_refund.msg_refund_released'),
+                })
+        cls._queue_orders(refunds)
 
     @classmethod
     @ModelView.button
@@ -751,6 +844,11 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         pass
 
     @classmethod
+    @Workflow.transition('kept')
+    def _keep(cls, refunds):
+        pass
+
+    @classmethod
     @Workflow.transition('settled')
     def _settle(cls, refunds):
         pass
@@ -814,8 +912,9 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         "Let a person decide about refunds whose payment was deleted"
         refunds = [
             r for r in cls.browse(refunds)
-            if r.state == 'posted' and not r.payment]
+            if r.state == 'posted' and not all(p.is_done for p in r.parts)]
         cls.write(refunds, {
+                'payment': None,
                 'failure': gettext(
                     'return_refund.msg_refund_payment_deleted'),
                 })
@@ -843,48 +942,57 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         pool = Pool()
         Invoice = pool.get('account.invoice')
         MoveLine = pool.get('account.move.line')
-        Payment = pool.get('account.payment')
-        to_reconcile, to_offset, payments, failed = [], {}, {}, []
+        Part = pool.get('return.refund.part')
+        to_reconcile, to_offset, to_pay, failed = [], {}, [], []
         blocked = []
+
+        def reconcile(refund, lines):
+            failure = refund._get_exchange_failure(lines)
+            if not failure:
+                to_reconcile.append(lines)
+            elif refund.failure != failure:
+                refund.failure = failure
+                blocked.append(refund)
+
         for refund in refunds:
             lines = refund._get_reconcile_lines()
             if lines:
-                failure = refund._get_exchange_failure(lines)
-                if not failure:
-                    to_reconcile.append(lines)
-                elif refund.failure != failure:
-                    refund.failure = failure
-                    blocked.append(refund)
+                reconcile(refund, lines)
                 continue
             if refund._is_underway():
                 continue
-            open_amount = cls._get_open_amount(refund.invoice)
-            if open_amount >= refund.amount:
-                to_offset[refund.invoice] = [refund._get_credit_line()]
-                continue
-            money = refund.amount - open_amount
-            failure = refund._get_failure(money)
+            if refund.parts:
+                shares = [
+                    (p.method, p.amount) for p in refund.parts
+                    if not p.is_done]
+            else:
+                open_amount = cls._get_open_amount(refund.invoice)
+                if open_amount >= refund.amount:
+                    to_offset[refund.invoice] = [refund._get_credit_line()]
+                    continue
+                shares = refund._get_shares(refund.amount - open_amount)
+            failure = refund._get_failure(shares)
             if failure:
                 refund.failure = failure
                 failed.append(refund)
-            elif refund.method.payment_journal:
-                payments[refund] = refund._get_payment(money)
-            else:
-                lines = refund._pay_directly(money)
-                failure = refund._get_exchange_failure(lines)
-                if not failure:
-                    to_reconcile.append(lines)
-                else:
-                    refund.failure = failure
-                    blocked.append(refund)
+                continue
+            if not refund.parts:
+                refund.parts = refund._get_parts(
+                    refund.amount - open_amount)
+            to_pay.append(refund)
         if to_offset:
             Invoice.add_payment_lines(to_offset)
-        Payment.save(list(payments.values()))
-        for refund, payment in payments.items():
-            refund.payment = payment
-        cls.save([*payments, *failed, *blocked])
+        cls.save([*to_pay, *failed, *blocked])
         cls._fail(failed)
-        MoveLine.reconcile(*filter(None, to_reconcile))
+        blocked.clear()
+        to_pay = cls.browse(to_pay)
+        Part.pay([p for r in to_pay for p in r.parts if not p.is_done])
+        for refund in cls.browse(to_pay):
+            lines = refund._get_reconcile_lines()
+            if lines:
+                reconcile(refund, lines)
+        cls.save(blocked)
+        MoveLine.reconcile(*to_reconcile)
 
     def _get_credit_line(self):
         "Return the account move line that owes the customer the refund"
@@ -957,53 +1065,45 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         if not self.credit_note:
             return False
         line = self._get_credit_line()
-        if (not line or line.payment_blocked
-                or self.credit_note.payment_lines):
+        if not line:
             return True
-        if any(
-                p.state != 'failed'
-                for p in {self.payment, *line.payments} - {None, exclude}):
+        if line.payment_blocked and not self.get_kept_amount():
             return True
+        done = [
+            p for p in self.parts
+            if p.is_done and (not p.payment or p.payment != exclude)]
+        if len(self.credit_note.payment_lines) > sum(
+                bool(p.move) for p in done):
+            return True
+        payments = {self.payment, *line.payments}
+        payments -= {None, exclude, *(p.payment for p in done)}
+        payments = [p for p in payments if p.state != 'failed']
+        if done or payments:
+            return (
+                sum(p.amount for p in [*done, *payments])
+                >= sum(p.amount for p in self.parts))
         return bool(self.invoice and line in self.invoice.payment_lines)
 
-    def _get_failure(self, money):
-        "Return why the money cannot be paid or None"
-        if not self.method:
+    def _get_failure(self, shares):
+        "Return why the shares of the money cannot be paid or None"
+        if not all(m for m, _ in shares):
             return gettext(
                 'return_refund.msg_refund_method_required',
                 refund=self.rec_name)
         if self.invoice:
-            received = self._get_available_money(self.invoice, exclude=self)
+            done = [p for p in self.parts if p.is_done]
+            money = kept = Decimal(0)
+            for method, amount in [
+                    *shares, *((p.method, p.amount) for p in done)]:
+                if method.kind == 'balance':
+                    kept += amount
+                else:
+                    money += amount
+            received = self._get_available_money(
+                self.invoice, exclude=self, kept=kept)
             if money > received:
-                return self._get_received_message(money, received)
-
-    def _get_payment(self, money):
-        pool = Pool()
-        Date = pool.get('ir.date')
-        Payment = pool.get('account.payment')
-        with Transaction().set_context(company=self.company.id):
-            today = Date.today()
-        return Payment(
-            company=self.company,
-            journal=self.method.payment_journal,
-            kind='payable',
-            party=self.party,
-            date=max(self.due_date, today),
-            amount=money,
-            line=self._get_credit_line(),
-            description=self.return_order.number,
-            origin=self)
-
-    def _pay_directly(self, money):
-        "Pay the credit note by the method and return what to reconcile"
-        pool = Pool()
-        Date = pool.get('ir.date')
-        with Transaction().set_context(company=self.company.id):
-            today = Date.today()
-        self.credit_note.pay_invoice(
-            -money, self.method.payment_method, today,
-            description=self.rec_name)
-        return self.__class__(self.id)._get_reconcile_lines()
+                return self._get_received_message(
+                    money + kept, received + kept)
 
     @classmethod
     def _follow(cls, refunds):
@@ -1018,6 +1118,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls.save([r for rs in states.values() for r in rs])
         for state, method in [
                 ('posted', cls._post),
+                ('kept', cls._keep),
                 ('paid', cls._pay),
                 ('settled', cls._settle),
                 ('failed', cls._fail)]:
@@ -1029,13 +1130,17 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         if not self.amount or (
                 lines and all(l.reconciliation for l in lines)):
             return 'paid' if self._get_money_lines() else 'settled', None
-        if self.payment:
-            if self.payment.state == 'failed':
-                return 'failed', gettext(
+        failed = [p.payment for p in self.parts if p.has_failed]
+        if failed:
+            return 'failed', '\n'.join(
+                gettext(
                     'return_refund.msg_refund_payment_failed',
-                    payment=self.payment.rec_name)
-        elif self.state == 'failed':
+                    payment=p.rec_name)
+                for p in failed)
+        elif self.state == 'failed' and not self.payment:
             return 'failed', self.failure
+        elif self.get_kept_amount() and all(p.has_arrived for p in self.parts):
+            return 'kept', None
         return 'posted', None
 
 
