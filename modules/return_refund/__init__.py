@@ -5,7 +5,7 @@ from trytond.pool import Pool
 
 from . import (
     account, approval, configuration, grant, line, method, order, part,
-    party, payment, refund, sale, share, stage, stock, undo)
+    party, payment, refund, sale, share, stage, stock, undo, voucher)
 
 __all__ = ['register']
 
@@ -20,6 +20,13 @@ def register():
         line.Line,
         line.LineTax,
         part.Part,
+        voucher.Voucher,
+        voucher.Method,
+        voucher.Part,
+        voucher.Refund,
+        voucher.Move,
+        voucher.MoveLine,
+        voucher.PayStart,
         order.Order,
         order.Line,
         order.Disposition,
@@ -51,6 +58,7 @@ def register():
         account.MoveLine,
         account.Reconciliation,
         payment.Payment,
+        payment.Move,
         module='return_refund', type_='model')
     Pool.register(
         refund.Refund_Clearing,
@@ -77,4 +85,8 @@ def register():
         undo.Undo,
         party.Replace,
         party.Erase,
+        voucher.Pay,
         module='return_refund', type_='wizard')
+    Pool.register(
+        voucher.VoucherReport,
+        module='return_refund', type_='report')

@@ -35,6 +35,9 @@ _goodwill = (
 _fee = (
     "Restocking Fee Account", 'revenue',
     "The fees kept from refunds are booked here, untaxed.")
+_voucher = (
+    "Voucher Income Account", 'revenue',
+    "What remains of expired vouchers is booked here when it is written off.")
 
 
 class Configuration(metaclass=PoolMeta):
@@ -48,15 +51,26 @@ class Configuration(metaclass=PoolMeta):
                 ('sequence_type', '=',
                     Id('return_refund', 'sequence_type_return_refund')),
                 ]))
+    return_voucher_sequence = fields.MultiValue(fields.Many2One(
+            'ir.sequence', "Voucher Sequence", required=True,
+            domain=[
+                ('company', 'in',
+                    [Eval('context', {}).get('company', -1), None]),
+                ('sequence_type', '=',
+                    Id('return_refund', 'sequence_type_return_voucher')),
+                ]))
     goodwill_account = _account_value(*_goodwill)
     restocking_fee_account = _account_value(*_fee)
+    voucher_income_account = _account_value(*_voucher)
 
     @classmethod
     def multivalue_model(cls, field):
         pool = Pool()
-        if field == 'return_refund_sequence':
+        if field in {'return_refund_sequence', 'return_voucher_sequence'}:
             return pool.get('return.configuration.sequence')
-        elif field in {'goodwill_account', 'restocking_fee_account'}:
+        elif field in {
+                'goodwill_account', 'restocking_fee_account',
+                'voucher_income_account'}:
             return pool.get('return.configuration.account')
         return super().multivalue_model(field)
 
@@ -65,6 +79,12 @@ class Configuration(metaclass=PoolMeta):
         return (
             cls.multivalue_model('return_refund_sequence')
             .default_return_refund_sequence())
+
+    @classmethod
+    def default_return_voucher_sequence(cls, **pattern):
+        return (
+            cls.multivalue_model('return_voucher_sequence')
+            .default_return_voucher_sequence())
 
 
 class ConfigurationSequence(metaclass=PoolMeta):
@@ -77,6 +97,13 @@ class ConfigurationSequence(metaclass=PoolMeta):
             ('sequence_type', '=',
                 Id('return_refund', 'sequence_type_return_refund')),
             ])
+    return_voucher_sequence = fields.Many2One(
+        'ir.sequence', "Voucher Sequence", required=True,
+        domain=[
+            ('company', 'in', [Eval('company', -1), None]),
+            ('sequence_type', '=',
+                Id('return_refund', 'sequence_type_return_voucher')),
+            ])
 
     @classmethod
     def default_return_refund_sequence(cls):
@@ -88,6 +115,16 @@ class ConfigurationSequence(metaclass=PoolMeta):
         except KeyError:
             return None
 
+    @classmethod
+    def default_return_voucher_sequence(cls):
+        pool = Pool()
+        ModelData = pool.get('ir.model.data')
+        try:
+            return ModelData.get_id(
+                'return_refund', 'sequence_return_voucher')
+        except KeyError:
+            return None
+
 
 class ConfigurationAccount(CompanyValueMixin, ModelSQL):
     "Return Configuration Account"
@@ -95,3 +132,4 @@ class ConfigurationAccount(CompanyValueMixin, ModelSQL):
 
     goodwill_account = _account(*_goodwill)
     restocking_fee_account = _account(*_fee)
+    voucher_income_account = _account(*_voucher)

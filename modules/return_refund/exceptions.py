@@ -49,5 +49,9 @@ class UndoError(UserError):
     pass
 
 
+class VoucherError(UserError):
+    pass
+
+
 class ShareError(UserError):
     pass

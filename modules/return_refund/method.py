@@ -2,6 +2,7 @@
 # of this repository contains the full copyright notices and license terms.
 
 from collections import defaultdict
+from decimal import Decimal
 
 from trytond.i18n import gettext
 from trytond.model import (
@@ -18,9 +19,6 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
     "Return Refund Method"
     __name__ = 'return.refund.method'
 
-    _paid_by_journal = ['bank', 'card', 'epayment']
-    _paid_at_once = ['cash', 'bank']
-
     name = fields.Char(
         "Name", required=True, translate=True,
         help="The method as customer service tells it.")
@@ -31,16 +29,18 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
             ('card', "Bank Card"),
             ('epayment', "E-Payment"),
             ('balance', "Balance"),
+            ('voucher', "Voucher"),
             ], "Kind", required=True, sort=False,
         help="The way in which the money goes back to the customer.\n"
-        "Balance: the customer keeps the credit for a later invoice.")
+        "Balance: the customer keeps the credit for a later invoice.\n"
+        "Voucher: the customer gets a voucher, which the company owes.")
     payment_journal = fields.Many2One(
         'account.payment.journal', "Payment Journal", ondelete='RESTRICT',
         domain=[
             ('company', '=', Eval('company', -1)),
             ],
         states={
-            'invisible': ~Eval('kind').in_(_paid_by_journal),
+            'invisible': ~Eval('kind').in_(['bank', 'card', 'epayment']),
             'required': Eval('kind').in_(['card', 'epayment']),
             'readonly': Bool(Eval('payment_method')),
             },
@@ -53,8 +53,8 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
             ('company', '=', Eval('company', -1)),
             ],
         states={
-            'invisible': ~Eval('kind').in_(_paid_at_once),
-            'required': Eval('kind') == 'cash',
+            'invisible': ~Eval('kind').in_(['cash', 'bank', 'voucher']),
+            'required': Eval('kind').in_(['cash', 'voucher']),
             'readonly': Bool(Eval('payment_journal')),
             },
         help="The credit note is paid at once with this method; "
@@ -90,9 +90,9 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
 
     @fields.depends('kind', 'payment_journal', 'payment_method')
     def on_change_kind(self):
-        if self.kind not in self._paid_by_journal:
+        if self.kind not in {'bank', 'card', 'epayment'}:
             self.payment_journal = None
-        if self.kind not in self._paid_at_once:
+        if self.kind not in {'cash', 'bank', 'voucher'}:
             self.payment_method = None
 
     @classmethod
@@ -134,24 +134,29 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
     def find(cls, invoices):
         """Map each invoice to the method by which it was paid, or None
 
-        When it was paid in several ways it is the one that most of the money
-        came by, and of equal ones the first in sequence.
+        When it was paid in several ways it is the first in sequence.
         """
+        return {
+            i: next(iter(amounts), None)
+            for i, amounts in cls.get_amounts(invoices).items()}
+
+    @classmethod
+    def get_amounts(cls, invoices):
+        "Map each invoice to a dictionary of methods and what came by them"
         methods = cls.search([
                 ('company', 'in', list({i.company.id for i in invoices})),
-                ])
+                ], order=[('sequence', 'ASC NULLS FIRST'), ('id', 'ASC')])
         found = {}
         for invoice in invoices:
-            amounts = defaultdict(int)
+            amounts = defaultdict(Decimal)
             for line, amount in invoice.get_settling_lines():
                 for method in methods:
                     if (method.company == invoice.company
                             and method._match_money(line, invoice)):
                         amounts[method] += amount
                         break
-            found[invoice] = max(
-                (m for m in methods if m in amounts),
-                key=amounts.get, default=None)
+            found[invoice] = {
+                m: amounts[m] for m in methods if m in amounts}
         return found
 
     def _match_money(self, line, invoice):

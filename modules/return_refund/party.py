@@ -13,6 +13,7 @@ class Replace(metaclass=PoolMeta):
     def fields_to_replace(cls):
         return super().fields_to_replace() + [
             ('return.refund', 'party'),
+            ('return.voucher', 'party'),
             ]
 
 
@@ -22,6 +23,7 @@ class Erase(metaclass=PoolMeta):
     def check_erase_company(self, party, company):
         pool = Pool()
         Refund = pool.get('return.refund')
+        Voucher = pool.get('return.voucher')
         super().check_erase_company(party, company)
         refunds = Refund.search([
                 ('party', '=', party.id),
@@ -31,5 +33,15 @@ class Erase(metaclass=PoolMeta):
         if refunds:
             raise EraseError(gettext(
                     'return_refund.msg_erase_party_pending_refund',
+                    party=party.rec_name,
+                    company=company.rec_name))
+        vouchers = Voucher.search([
+                ('party', '=', party.id),
+                ('company', '=', company.id),
+                ('remaining', '!=', 0),
+                ], limit=1)
+        if vouchers:
+            raise EraseError(gettext(
+                    'return_refund.msg_erase_party_voucher',
                     party=party.rec_name,
                     company=company.rec_name))

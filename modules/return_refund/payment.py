@@ -4,7 +4,7 @@
 from functools import wraps
 
 from trytond.i18n import gettext
-from trytond.model import ModelView, Workflow
+from trytond.model import ModelView, Workflow, dualmethod
 from trytond.model.exceptions import AccessError
 from trytond.pool import Pool, PoolMeta
 from trytond.tools import grouped_slice
@@ -175,3 +175,22 @@ class Payment(metaclass=PoolMeta):
     @process_refund
     def fail(cls, payments):
         super().fail(payments)
+
+
+class Move(metaclass=PoolMeta):
+    __name__ = 'account.move'
+
+    @dualmethod
+    @ModelView.button
+    def post(cls, moves):
+        pool = Pool()
+        Payment = pool.get('account.payment')
+        Refund = pool.get('return.refund')
+        super().post(moves)
+        # What clears a part of a credit note is not yet reconciled with it
+        with without_check_access():
+            refunds = {
+                m.origin.origin.id for m in cls.browse(moves)
+                if isinstance(m.origin, Payment)
+                and isinstance(m.origin.origin, Refund)}
+            Refund._queue_process(Refund.browse(sorted(refunds)))

@@ -69,7 +69,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     found_method = fields.Many2One(
         'return.refund.method', "Paid by", readonly=True,
         ondelete='RESTRICT',
-        help="The method by which most of the money for the invoice came.")
+        help="The method by which the money for the invoice came; "
+        "of several the first in sequence.")
     method = fields.Many2One(
         'return.refund.method', "Method", ondelete='RESTRICT',
         domain=[
@@ -86,9 +87,19 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                 & ~Eval('state').in_(['draft', 'cancelled'])),
             'invisible': (
                 (Eval('method', -1) == Eval('found_method', -1))
-                & ~Eval('method_reason')),
+                & ~Eval('method_reason')
+                & _states['readonly']),
             },
-        help="Why the money does not go back the way it came.")
+        help="Why the money does not go back the way it came; "
+        "all of it then goes by the method.")
+    shares = fields.Function(fields.Text(
+            "Shares",
+            states={
+                'invisible': ~Eval('shares'),
+                },
+            help="What goes back by which method: by each at most what came "
+            "by it, in the sequence of the methods."),
+        'get_shares')
     due_date = fields.Date(
         "Due Date", readonly=True,
         help="When the customer must have the money: the working days of the "
@@ -689,24 +700,79 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
 
     def check_method(self):
         "Check that money that goes back has a method and a reason for it"
-        if self.amount <= self._get_open_amount(self.invoice):
+        if self._get_money() <= 0:
             return
         if not self.method:
-            raise ApproveError(gettext(
-                    'return_refund.msg_refund_method_required',
-                    refund=self.rec_name))
+            raise ApproveError(self._get_method_message())
         if self.method != self.found_method and not self.method_reason:
             raise ApproveError(gettext(
                     'return_refund.msg_refund_method_reason',
                     refund=self.rec_name,
                     method=self.method.rec_name))
-        for method, _ in self._get_shares(
-                self.amount - self._get_open_amount(self.invoice)):
+        for method, _ in self._get_shares(self._get_money()):
+            if not method:
+                raise ApproveError(self._get_method_message())
             method.check_currency(self)
 
+    def _get_method_message(self):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        if not self.method:
+            return gettext(
+                'return_refund.msg_refund_method_required',
+                refund=self.rec_name)
+        rest = sum(
+            a for m, a in self._get_shares(self._get_money()) if not m)
+        return gettext(
+            'return_refund.msg_refund_method_rest',
+            refund=self.rec_name,
+            rest=lang.currency(rest, self.currency))
+
+    def _get_money(self):
+        "Return what is left to go back by methods"
+        return (
+            self.amount - self._get_open_amount(self.invoice)
+            - sum(p.amount for p in self.parts if p.is_done))
+
     def _get_shares(self, money):
-        "Return a list of methods and the part of the money that goes by each"
-        return [(self.method, money)] if money > 0 else []
+        """Return a list of methods and the part of the money that goes by each
+
+        In the sequence of the methods, by each at most what came by it.  What
+        came in no known way is without method.
+        """
+        pool = Pool()
+        Method = pool.get('return.refund.method')
+        Part = pool.get('return.refund.part')
+        if money <= 0:
+            return []
+        if (not self.invoice or not self.method or self.method_reason
+                or self.method != self.found_method):
+            return [(self.method, money)]
+        left = Method.get_amounts([self.invoice])[self.invoice]
+        for part in Part.search([('refund.invoice', '=', self.invoice.id)]):
+            if part.method in left and not part.has_failed:
+                left[part.method] -= part.amount
+        shares = []
+        for method, amount in left.items():
+            share = min(amount, money)
+            if share > 0:
+                shares.append((method, share))
+                money -= share
+        if money:
+            shares.append((None, money))
+        return shares
+
+    def get_shares(self, name):
+        pool = Pool()
+        Lang = pool.get('ir.lang')
+        lang = Lang.get()
+        if self.state not in {'draft', 'approved', 'failed'}:
+            return None
+        return '\n'.join(
+            '%s: %s' % (
+                m.rec_name if m else '?', lang.currency(a, self.currency))
+            for m, a in self._get_shares(self._get_money()))
 
     def _get_parts(self, money):
         pool = Pool()
@@ -757,9 +823,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             if refund.parts:
                 refund.parts = [
                     *refund.parts,
-                    *refund._get_parts(
-                        refund.amount - cls._get_open_amount(refund.invoice)
-                        - sum(p.amount for p in refund.parts))]
+                    *refund._get_parts(refund._get_money())]
             refund.payment = refund.failure = None
         cls.save(refunds)
         cls._queue_process(refunds)
@@ -1087,9 +1151,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     def _get_failure(self, shares):
         "Return why the shares of the money cannot be paid or None"
         if not all(m for m, _ in shares):
-            return gettext(
-                'return_refund.msg_refund_method_required',
-                refund=self.rec_name)
+            return self._get_method_message()
         if self.invoice:
             done = [p for p in self.parts if p.is_done]
             money = kept = Decimal(0)

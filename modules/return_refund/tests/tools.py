@@ -10,10 +10,10 @@ from trytond.tests.tools import set_user
 
 __all__ = [
     'accept', 'approve', 'as_user', 'create_accountant', 'create_cash_method',
-    'create_payment_journal',
-    'create_payment_method', 'create_refund_method', 'execute_payment',
-    'get_refund', 'pay_by_payment', 'pay_invoice', 'retry',
-    'return_goods', 'set_accounts', 'undo']
+    'create_payment_journal', 'create_payment_method',
+    'create_refund_method', 'create_voucher_method', 'execute_payment',
+    'get_refund', 'pay_by_payment', 'pay_invoice', 'retry', 'return_goods',
+    'set_accounts', 'undo']
 
 
 def set_accounts():
@@ -72,10 +72,29 @@ def create_cash_method():
         'cash', days=0, payment_method=create_payment_method())
 
 
-def pay_invoice(invoice, method, amount=None):
+def create_voucher_method(**values):
+    "Make a refund method that issues vouchers on a liability account"
+    Account = Model.get('account.account')
+    Type = Model.get('account.account.type')
+    payable = get_accounts()['payable']
+    type_ = Type(
+        name="Vouchers", parent=payable.type.parent, statement='balance')
+    type_.save()
+    account = Account(
+        name="Vouchers", parent=payable.parent, type=type_, deferral=True)
+    account.save()
+    method = create_payment_method("Voucher")
+    method.credit_account = method.debit_account = account
+    method.save()
+    return create_refund_method(
+        'voucher', days=0, payment_method=method, **values)
+
+
+def pay_invoice(invoice, method, amount=None, voucher=None):
     "Pay the invoice with the wizard, partially when an amount is given"
     pay = invoice.click('pay')
     pay.form.payment_method = method
+    pay.form.return_voucher = voucher
     if amount is not None:
         pay.form.amount = amount
     pay.execute('choice')
