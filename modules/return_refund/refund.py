@@ -751,7 +751,9 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             return [(self.method, money)]
         left = Method.get_amounts([self.invoice])[self.invoice]
         for part in Part.search([('refund.invoice', '=', self.invoice.id)]):
-            if part.method in left and not part.has_failed:
+            if part.method not in left or part.has_failed:
+                continue
+            if part.refund != self or part.is_done:
                 left[part.method] -= part.amount
         shares = []
         for method, amount in left.items():

@@ -515,20 +515,21 @@ class Pay(metaclass=PoolMeta):
     __name__ = 'account.invoice.pay'
 
     def transition_choice(self):
-        pool = Pool()
-        Voucher = pool.get('return.voucher')
         voucher = self.start.return_voucher
         if voucher and self.start.by_voucher:
-            Voucher.lock([voucher])
-            Voucher(voucher.id).check_redeem(self.record, self.start.amount)
+            voucher.check_redeem(self.record, self.start.amount)
         return super().transition_choice()
 
     def transition_pay(self):
+        pool = Pool()
+        Voucher = pool.get('return.voucher')
         voucher = None
         if self.start.by_voucher:
             voucher = self.start.return_voucher
         if not voucher:
             return super().transition_pay()
+        Voucher.lock([voucher])
+        voucher = Voucher(voucher.id)
         voucher.check_redeem(self.record, self.start.amount)
         with Transaction().set_context(_return_voucher=voucher.id):
             return super().transition_pay()
