@@ -10,8 +10,9 @@ from trytond.modules.return_management.tests.tools import (
     activate, create_customer, create_product, create_return, deliver,
     get_reason, offer, receive, resell, sell_resale, stock)
 from trytond.modules.return_refund.tests.tools import (
-    create_accountant, create_payment_journal, create_refund_method,
-    get_refund, pay_by_payment, return_goods)
+    approve, create_accountant, create_payment_journal, create_refund_method,
+    create_voucher_method, get_refund, pay_by_payment, pay_invoice,
+    return_goods)
 from trytond.tests.tools import set_user
 
 from .processes import race
@@ -167,6 +168,47 @@ def test_refund_approve_twice(database):
     assert refund.state == 'posted'
     assert len(refund.payments) == 1
     assert len(refund.return_order.credit_notes) == 1
+
+
+def redeem(invoice_id, voucher_id):
+    from trytond.backend import DatabaseOperationalError
+    invoice = Model.get('account.invoice')(invoice_id)
+    voucher = Model.get('return.voucher')(voucher_id)
+    for _ in range(100):
+        try:
+            return pay_invoice(
+                invoice, voucher.method.payment_method, invoice.amount_to_pay,
+                voucher).state
+        except DatabaseOperationalError:
+            time.sleep(0.05)
+
+
+def test_redeem_twice(database):
+    "Test that a voucher is redeemed only once"
+    activate('return_quality', 'return_refund', 'account_payment_clearing')
+    journal = create_payment_journal()
+    create_refund_method('bank', payment_journal=journal)
+    product = create_product()
+    stock(product, 3)
+    customer = create_customer()
+    sale = deliver(customer, (product, 1))
+    pay_by_payment(sale.invoices[0], journal)
+    refund = get_refund(return_goods(sale))
+    refund.method = create_voucher_method()
+    refund.method_reason = "Takes a voucher"
+    refund.save()
+    voucher, = approve(refund, create_accountant()).vouchers
+    invoices = [
+        i for _ in range(2) for i in deliver(customer, (product, 1)).invoices]
+
+    outcomes = race(redeem, *((i.id, voucher.id) for i in invoices))
+
+    loser, winner = sorted(outcomes, key=lambda o: bool(o.result))
+    assert winner.result == 'paid', winner
+    assert not loser.result
+    assert loser.error.startswith('VoucherError'), loser
+    voucher.reload()
+    assert (voucher.remaining, voucher.used) == (0, voucher.amount)
 
 
 def test_resell_last_unit(database):

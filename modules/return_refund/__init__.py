@@ -4,8 +4,8 @@
 from trytond.pool import Pool
 
 from . import (
-    account, approval, configuration, grant, line, method, order, part,
-    party, payment, refund, sale, share, stage, stock, undo, voucher)
+    account, approval, configuration, due, grant, line, method, order,
+    part, party, payment, refund, sale, share, stage, stock, undo, voucher)
 
 __all__ = ['register']
 
@@ -27,6 +27,8 @@ def register():
         voucher.Move,
         voucher.MoveLine,
         voucher.PayStart,
+        due.PolicyLine,
+        due.Refund,
         order.Order,
         order.Line,
         order.Disposition,

@@ -103,7 +103,8 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     due_date = fields.Date(
         "Due Date", readonly=True,
         help="When the customer must have the money: the working days of the "
-        "method counted from the approval.")
+        "method counted from the approval, or earlier by the rules of the "
+        "policy.")
     parts = fields.One2Many(
         'return.refund.part', 'refund', "Parts", readonly=True,
         help="What goes back by which method.")
@@ -465,9 +466,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             with Transaction().set_context(company=company.id):
                 today = Date.today()
             for refund in c_refunds:
-                refund.due_date = (
-                    refund.method.get_due_date(today) if refund.method
-                    else today)
+                refund.due_date = refund.get_due_date(today)
         cls.save(refunds)
         cls._queue_process(refunds)
 
@@ -840,6 +839,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         cls._lock(refunds)
         Part.release([p for r in refunds for p in r.parts])
         cls.write(refunds, {
+                'payment': None,
                 'failure': gettext('return_refund.msg_refund_released'),
                 })
         cls._queue_orders(refunds)

@@ -43,8 +43,7 @@ class Order(metaclass=PoolMeta):
                 for refund in order._get_open_refunds():
                     date = refund.due_date
                     if not date and refund.method:
-                        date = refund.method.get_due_date(
-                            today[order.company])
+                        date = refund.get_due_date(today[order.company])
                     if date and (
                             not dates[order.id] or date > dates[order.id]):
                         dates[order.id] = date
