@@ -480,30 +480,33 @@ class MoveLine(metaclass=PoolMeta):
 class PayStart(metaclass=PoolMeta):
     __name__ = 'account.invoice.pay.start'
 
-    by_voucher = fields.Function(
-        fields.Boolean("By Voucher"), 'on_change_with_by_voucher')
+    voucher_account = fields.Function(
+        fields.Many2One('account.account', "Voucher Account"),
+        'on_change_with_voucher_account')
     return_voucher = fields.Many2One(
         'return.voucher', "Voucher",
         domain=[
             ('company', '=', Eval('company', -1)),
             ('party', '=', Eval('payee', -1)),
-            ('method.payment_method', '=', Eval('payment_method', -1)),
+            ('account', '=', Eval('voucher_account', -1)),
             ('state', '=', 'valid'),
             ],
         states={
-            'invisible': ~Eval('by_voucher'),
-            'required': Bool(Eval('by_voucher')),
+            'invisible': ~Eval('voucher_account'),
+            'required': Bool(Eval('voucher_account')),
             },
         help="The voucher that the customer redeems.")
 
     @fields.depends('payment_method')
-    def on_change_with_by_voucher(self, name=None):
+    @without_check_access
+    def on_change_with_voucher_account(self, name=None):
         pool = Pool()
         Method = pool.get('return.refund.method')
-        return bool(self.payment_method and Method.search([
+        if self.payment_method and Method.search([
                     ('kind', '=', 'voucher'),
                     ('payment_method', '=', self.payment_method.id),
-                    ], limit=1))
+                    ], limit=1):
+            return self.payment_method.credit_account
 
     @fields.depends('return_voucher', 'amount')
     def on_change_return_voucher(self):
@@ -516,7 +519,7 @@ class Pay(metaclass=PoolMeta):
 
     def transition_choice(self):
         voucher = self.start.return_voucher
-        if voucher and self.start.by_voucher:
+        if voucher and self.start.voucher_account:
             voucher.check_redeem(self.record, self.start.amount)
         return super().transition_choice()
 
@@ -524,7 +527,7 @@ class Pay(metaclass=PoolMeta):
         pool = Pool()
         Voucher = pool.get('return.voucher')
         voucher = None
-        if self.start.by_voucher:
+        if self.start.voucher_account:
             voucher = self.start.return_voucher
         if not voucher:
             return super().transition_pay()
