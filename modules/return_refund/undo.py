@@ -164,6 +164,8 @@ class Refund(metaclass=PoolMeta):
         "Cancel the credit notes by moves that reverse theirs"
         pool = Pool()
         Invoice = pool.get('account.invoice')
+        Part = pool.get('return.refund.part')
+        Part.delete([p for r in refunds for p in r.parts])
         notes = Invoice.browse([r.credit_note.id for r in refunds])
         Invoice.remove_payment_lines(
             [l for n in notes for l in n.lines_to_pay])
