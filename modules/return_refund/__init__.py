@@ -5,7 +5,8 @@ from trytond.pool import Pool
 
 from . import (
     account, approval, configuration, due, grant, line, method, order,
-    part, party, payment, refund, sale, share, stage, stock, undo, voucher)
+    part, party, payment, refund, sale, share, stage, statement, stock,
+    undo, voucher)
 
 __all__ = ['register']
 
@@ -53,6 +54,8 @@ def register():
         stage.Order,
         stage.Stage,
         sale.Line,
+        statement.Refund,
+        statement.Line,
         stock.ShipmentOutReturn,
         account.Invoice,
         account.InvoiceReturnOrigin,
@@ -91,4 +94,5 @@ def register():
         module='return_refund', type_='wizard')
     Pool.register(
         voucher.VoucherReport,
+        statement.Statement,
         module='return_refund', type_='report')

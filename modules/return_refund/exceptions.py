@@ -55,3 +55,7 @@ class VoucherError(UserError):
 
 class ShareError(UserError):
     pass
+
+
+class StatementError(UserError):
+    pass

@@ -23,10 +23,12 @@ class Used:
 
     quantity and amount are those of goods that come back, reduction is the
     amount of the price reductions, deducted the part of it that is already
-    taken off the amount of goods, withheld what is not given back of goods.
+    taken off the amount of goods, withheld what is not given back of goods,
+    limited what was not because it had been credited otherwise.
     """
     __slots__ = (
-        'quantity', 'amount', 'reduction', 'deducted', 'withheld', 'taxes')
+        'quantity', 'amount', 'reduction', 'deducted', 'withheld', 'limited',
+        'taxes')
 
     def __init__(self):
         self.quantity = 0
@@ -34,6 +36,7 @@ class Used:
         self.reduction = Decimal(0)
         self.deducted = Decimal(0)
         self.withheld = Decimal(0)
+        self.limited = Decimal(0)
         self.taxes = defaultdict(Decimal)
 
     def add(self, line):
@@ -44,6 +47,7 @@ class Used:
             self.amount += line.amount
             self.deducted += line.deducted_amount or 0
             self.withheld += line.withheld_amount or 0
+            self.limited += line.limited_amount or 0
         for tax in line.taxes:
             self.taxes[tax.tax] += tax.amount
 
@@ -135,7 +139,18 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             })
     unit_price = Monetary(
         "Unit Price", currency='currency', digits=price_digits, readonly=True,
-        help="The price charged, without tax.")
+        help="The price charged, without tax, all discounts taken off.")
+    base_amount = Monetary(
+        "Base", currency='currency', digits='currency', readonly=True,
+        help="The price of the quantity, without tax, rounded by itself; "
+        "of a fee the amount of the goods that it is a share of, with tax.")
+    rounding_amount = Monetary(
+        "Rounding", currency='currency', digits='currency', readonly=True,
+        states={
+            'invisible': ~Eval('rounding_amount'),
+            },
+        help="What is added such that all refunds of the invoice line add up "
+        "to it.")
     share = fields.Numeric(
         "Share", digits=(5, 4), readonly=True,
         help="The share of the goods' price that is given back; "
@@ -147,7 +162,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             'invisible': ~Eval('deducted_amount'),
             },
         help="What the customer got back earlier by price reductions, "
-        "without tax; positive.")
+        "without tax; of a fee what earlier refunds kept; positive.")
     withheld_amount = Monetary(
         "Withheld", currency='currency', digits='currency', readonly=True,
         states={
@@ -155,6 +170,15 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             },
         help="What is not given back because of the share, without tax; "
         "positive.")
+    limited_amount = Monetary(
+        "Credited Otherwise", currency='currency', digits='currency',
+        readonly=True,
+        states={
+            'invisible': ~Eval('limited_amount'),
+            },
+        help="What is not given back because no more is left of the invoice "
+        "line, without tax; positive.\n"
+        "Negative for what an earlier refund could not give back.")
     amount = Monetary(
         "Amount", currency='currency', digits='currency', required=True,
         readonly=True,
@@ -165,6 +189,9 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         help="The part of the tax on the invoice.")
     taxes = fields.One2Many(
         'return.refund.line.tax', 'line', "Taxes", readonly=True)
+    policy_line = fields.Many2One(
+        'return.policy.line', "Rule", readonly=True, ondelete='RESTRICT',
+        help="The rule of the policy that held when it was prepared.")
     explanation = fields.Text(
         "Explanation", readonly=True,
         help="How the amount was found; stored when it was prepared.")
@@ -331,7 +358,10 @@ class Line(PreparedMixin, ModelSQL, ModelView):
                 Decimal(str(used.quantity + quantity)) / Decimal(str(total)))
         deducted = used.get_deduction(quantity, total, currency)
         due = currency.round(charged * part) - used.amount - used.deducted
-        due -= used.withheld + deducted
+        due -= used.withheld
+        base = currency.round(Decimal(str(quantity)) * unit_price)
+        rounding = due - used.limited - base
+        due -= deducted
         withheld = due - currency.round(due * share)
         due -= withheld
         amount = max(min(due, charged - used.total - credited), Decimal(0))
@@ -355,9 +385,14 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             quantity=unit.round(quantity),
             unit=unit,
             unit_price=unit_price,
+            base_amount=base,
+            rounding_amount=rounding,
             share=share,
             deducted_amount=deducted,
             withheld_amount=withheld,
+            limited_amount=(
+                base + rounding - deducted - withheld - amount),
+            policy_line=return_line.policy_line,
             amount=amount,
             tax_amount=sum((t.amount for t in line_taxes), Decimal(0)),
             taxes=line_taxes)
@@ -420,7 +455,7 @@ class Line(PreparedMixin, ModelSQL, ModelView):
                     tax=tax.tax.rec_name,
                     date=lang.strftime(self.invoice_line.tax_date),
                     amount=lang.currency(tax.amount, currency)))
-        rule = self.return_line.policy_line
+        rule = self.policy_line
         if rule:
             texts.append(gettext(
                     'return_refund.msg_explain_rule',
@@ -440,10 +475,13 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         Tax = pool.get('return.refund.line.tax')
         currency = invoice_line.invoice.currency
         charged, share = invoice_line.amount, return_line.price_reduction
-        base = (
+        price = (
             charged * Decimal(str(quantity))
             / Decimal(str(invoice_line.quantity)))
-        due = currency.round(base * share)
+        due = currency.round(price * share)
+        price = currency.round(price)
+        base = currency.round(
+            Decimal(str(quantity)) * invoice_line.unit_price)
         amount = max(min(due, charged - used.total - credited), Decimal(0))
         line_taxes = [
             Tax(tax=tax, amount=used.get_tax(
@@ -456,7 +494,12 @@ class Line(PreparedMixin, ModelSQL, ModelView):
             quantity=invoice_line.unit.round(quantity),
             unit=invoice_line.unit,
             unit_price=invoice_line.unit_price,
+            base_amount=base,
+            rounding_amount=price - base,
             share=share,
+            withheld_amount=price - due,
+            limited_amount=due - amount,
+            policy_line=return_line.policy_line,
             amount=amount,
             tax_amount=sum((t.amount for t in line_taxes), Decimal(0)),
             taxes=line_taxes)
@@ -494,21 +537,13 @@ class Line(PreparedMixin, ModelSQL, ModelView):
         currency = invoice_line.invoice.currency
         fee, rule = return_line._get_fee(gross.amount, currency)
         kept = used[return_line, 'fee']
-        fee -= kept.amount
+        before = kept.amount
+        fee -= before
         if fee <= 0:
             return
         kept.amount += fee
         lang = Lang.get()
-        return cls(
-            kind='fee',
-            return_line=return_line,
-            invoice_line=invoice_line,
-            quantity=None,
-            share=rule.fee_rate,
-            amount=-fee,
-            tax_amount=Decimal(0),
-            taxes=[],
-            explanation=gettext(
+        texts = [gettext(
                 'return_refund.msg_explain_fee_fixed' if rule.fee_amount
                 else 'return_refund.msg_explain_fee',
                 rate=lang.format('%.2f', rule.fee_rate * 100),
@@ -518,7 +553,24 @@ class Line(PreparedMixin, ModelSQL, ModelView):
                 gross=lang.currency(gross.amount, currency),
                 fee=lang.currency(fee, currency),
                 policy=rule.policy.rec_name,
-                reason=return_line.reason.rec_name))
+                reason=return_line.reason.rec_name)]
+        if before:
+            texts.append(gettext(
+                    'return_refund.msg_explain_fee_before',
+                    before=lang.currency(before, currency)))
+        return cls(
+            kind='fee',
+            return_line=return_line,
+            invoice_line=invoice_line,
+            quantity=None,
+            base_amount=gross.amount,
+            share=rule.fee_rate,
+            deducted_amount=before,
+            policy_line=rule,
+            amount=-fee,
+            tax_amount=Decimal(0),
+            taxes=[],
+            explanation='\n'.join(texts))
 
     def get_account(self):
         "Return the account that replaces that of the invoice line, or None"
