@@ -555,3 +555,45 @@ def test_locations(database):
             Model.get('return.order').find([], limit=1)
         _, small, large = reads
         assert 0 < len(small) == len(large), (small, large)
+
+
+def test_refunds(database):
+    "Test the statements of what finance compares with the books"
+    activate('return_quality', 'return_refund', 'account_payment_clearing')
+    from trytond.modules.return_refund.tests.tools import (
+        approve, create_accountant, create_cash_method, get_refund,
+        pay_invoice, return_goods)
+    from trytond.pool import Pool
+    accountant = create_accountant()
+    cash = create_cash_method()
+    product = create_product(category="Taxed")
+    stock(product, 100)
+    customer = create_customer()
+    small, large = 2, 8
+    refunds = []
+    for _ in range(large):
+        sale = deliver(customer, (product, 2))
+        pay_invoice(sale.invoices[0], cash.payment_method)
+        refunds.append(approve(
+                get_refund(return_goods(sale, (0, 1))), accountant).id)
+
+    def read(ids):
+        Refund = Pool().get('return.refund')
+        rows = Refund.read(ids, [
+                'age', 'credited_amount', 'paid_amount', 'set_off_amount',
+                'open_amount', 'executed', 'difference'])
+        assert {r['paid_amount'] for r in rows} == {Decimal('11')}
+
+    def check(ids):
+        Refund = Pool().get('return.refund')
+        assert not Refund._check(Refund.browse(ids))
+
+    for function in [read, check]:
+        statements = {
+            size: [
+                s for s in trace(database, partial(function, ids))
+                if s.startswith('SELECT')]
+            for size, ids in [
+                (small, refunds[:small]), (large, refunds)]}
+        assert len(statements[large]) == len(statements[small]), (
+            function, {n: len(s) for n, s in statements.items()})

@@ -4,9 +4,9 @@
 from trytond.pool import Pool
 
 from . import (
-    account, approval, configuration, due, grant, line, method, order,
-    part, party, payment, refund, sale, share, stage, statement, stock,
-    undo, voucher)
+    account, approval, configuration, due, grant, ir, line, method, order,
+    part, party, payment, reconcile, refund, sale, share, stage, statement,
+    stock, total, undo, voucher)
 
 __all__ = ['register']
 
@@ -16,6 +16,7 @@ def register():
         configuration.Configuration,
         configuration.ConfigurationSequence,
         configuration.ConfigurationAccount,
+        ir.Cron,
         method.Method,
         refund.Refund,
         line.Line,
@@ -56,6 +57,11 @@ def register():
         sale.Line,
         statement.Refund,
         statement.Line,
+        reconcile.Refund,
+        reconcile.MoveLine,
+        total.MethodTotal,
+        total.TaxTotal,
+        total.TotalContext,
         stock.ShipmentOutReturn,
         account.Invoice,
         account.InvoiceReturnOrigin,
@@ -69,6 +75,10 @@ def register():
         refund.Refund_Clearing,
         module='return_refund', type_='model',
         depends=['account_payment_clearing'])
+    Pool.register(
+        reconcile.Refund_Statement,
+        module='return_refund', type_='model',
+        depends=['account_statement'])
     Pool.register(
         refund.Refund_Quality,
         module='return_refund', type_='model',
