@@ -595,5 +595,5 @@ def test_refunds(database):
                 if s.startswith('SELECT')]
             for size, ids in [
                 (small, refunds[:small]), (large, refunds)]}
-        assert len(statements[large]) == len(statements[small]), (
+        assert len(statements[large]) <= len(statements[small]), (
             function, {n: len(s) for n, s in statements.items()})

@@ -45,7 +45,7 @@ class Refund(metaclass=PoolMeta):
             "Age",
             help="The number of days since the refund was prepared, as long "
             "as the customer has not got it."),
-        'get_age', searcher='search_age')
+        'get_age')
     executed = fields.Function(fields.Boolean(
             "Executed",
             help="Whether only the reconciliation may be missing: a payment "
@@ -171,6 +171,8 @@ class Refund(metaclass=PoolMeta):
     @without_check_access
     def get_ledgers(cls, refunds):
         "Map the refunds to what the ledger says of them"
+        pool = Pool()
+        Reconciliation = pool.get('account.move.reconciliation')
         refunds = cls.browse(refunds)
         ledgers = {r: Ledger() for r in refunds}
         reconciliations = set()
@@ -181,7 +183,7 @@ class Refund(metaclass=PoolMeta):
                 amount = -line.get_return_amount(refund.currency)
                 ledger.credited += amount
                 if line.reconciliation:
-                    reconciliations.add(line.reconciliation)
+                    reconciliations.add(line.reconciliation.id)
                 elif line.invoice_payments:
                     ledger.set_off += amount
                 else:
@@ -192,7 +194,8 @@ class Refund(metaclass=PoolMeta):
                     ledger.paid += amount
                     ledger.open -= amount
                     ledger.lines.append(line)
-        for reconciliation in reconciliations:
+        for reconciliation in Reconciliation.browse(
+                sorted(reconciliations)):
             for refund, part in cls._divide(reconciliation).items():
                 if refund in ledgers:
                     ledger = ledgers[refund]
