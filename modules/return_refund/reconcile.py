@@ -149,11 +149,12 @@ class Refund(metaclass=PoolMeta):
     @classmethod
     def search_executed(cls, name, clause):
         _, operator, value = clause
-        executed = cls.search(['OR',
-                ('payment.state', 'in', ['processing', 'succeeded']),
-                ('credit_note.payment_lines', '!=', None),
-                ('credit_note.move.lines.invoice_payments', '!=', None),
-                ], order=[], query=True)
+        with without_check_access():
+            executed = cls.search(['OR',
+                    ('payment.state', 'in', ['processing', 'succeeded']),
+                    ('credit_note.payment_lines', '!=', None),
+                    ('credit_note.move.lines.invoice_payments', '!=', None),
+                    ], order=[], query=True)
         if (operator == '=') == bool(value):
             return [('id', 'in', executed)]
         return [('id', 'not in', executed)]
@@ -220,6 +221,8 @@ class Refund(metaclass=PoolMeta):
                 parts[refund].credited -= line.get_return_amount(
                     refund.currency)
         refunds = sorted(parts, key=int)
+        if not refunds:
+            return parts
         currency = refunds[0].currency
         for line in reconciliation.lines:
             if not line.is_return_settling:

@@ -9,9 +9,10 @@ from trytond.modules.return_management.tests.tools import (
 from trytond.tests.tools import set_user
 
 __all__ = [
-    'accept', 'approve', 'as_user', 'create_accountant', 'create_cash_method',
-    'create_payment_journal', 'create_payment_method',
-    'create_refund_method', 'create_voucher_method', 'execute_payment',
+    'accept', 'approve', 'as_user', 'create_accountant',
+    'create_cash_method', 'create_payment_journal',
+    'create_payment_method', 'create_refund_method',
+    'create_voucher_method', 'execute_payment', 'find_differences',
     'get_refund', 'pay_by_payment', 'pay_invoice', 'retry', 'return_goods',
     'set_accounts', 'undo']
 
@@ -173,6 +174,16 @@ def get_refund(order):
     order.reload()
     refund, = [r for r in order.refunds if r.state != 'cancelled']
     return refund
+
+
+def find_differences():
+    "Compare all refunds with the books and return what differs"
+    Refund = Model.get('return.refund')
+    Refund.click(
+        Refund.find([('state', 'not in', ['draft', 'cancelled'])]), 'check')
+    return [
+        (r.number, r.difference_cause, r.difference)
+        for r in Refund.find([('difference_cause', '!=', None)])]
 
 
 def approve(refund, user):
