@@ -102,7 +102,8 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls._order = [('method', 'ASC'), ('currency', 'ASC')]
+        cls._order = [
+            ('method', 'ASC NULLS FIRST'), ('currency', 'ASC')]
 
     def get_rec_name(self, name):
         return self.method.rec_name if self.method else '-'
@@ -141,7 +142,7 @@ class TaxTotal(TotalMixin, ModelSQL, ModelView):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        cls._order = [('tax', 'ASC'), ('currency', 'ASC')]
+        cls._order = [('tax', 'ASC NULLS FIRST'), ('currency', 'ASC')]
 
     def get_rec_name(self, name):
         return self.tax.rec_name if self.tax else '-'
