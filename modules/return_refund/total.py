@@ -2,10 +2,10 @@
 # of this repository contains the full copyright notices and license terms.
 
 from dateutil.relativedelta import relativedelta
-from sql import Literal, Null
+from sql import Literal, Null, Union, Window
 from sql.aggregate import Count, Min, Sum
 from sql.conditionals import Case, Coalesce
-from sql.functions import CurrentTimestamp
+from sql.functions import CurrentTimestamp, Round, RowNumber
 
 from trytond.model import ModelSQL, ModelView, fields
 from trytond.modules.currency.fields import Monetary
@@ -64,8 +64,6 @@ class TotalMixin:
                 refund.company,
                 refund.currency,
                 refund.method,
-                refund.untaxed_amount,
-                refund.tax_amount,
                 refund.amount,
                 refund.state,
                 where=where))
@@ -82,19 +80,18 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
 
     method = fields.Many2One(
         'return.refund.method', "Method",
-        help="Empty for refunds without a method.")
-    untaxed_amount = Monetary(
-        "Untaxed", currency='currency', digits='currency')
-    tax_amount = Monetary("Tax", currency='currency', digits='currency')
+        help="Empty for what goes back by none.")
     amount = Monetary(
         "Amount", currency='currency', digits='currency',
-        help="What was granted and credited, tax included.")
+        help="What was granted and credited, tax included, of a refund by "
+        "several methods its part.")
     paid_amount = Monetary(
         "Paid", currency='currency', digits='currency',
         help="The amount of the refunds that are paid.")
     settled_amount = Monetary(
         "Settled", currency='currency', digits='currency',
-        help="The amount of the refunds that moved no money.")
+        help="The amount that was set against invoices: of the refunds that "
+        "moved no money, and what the others did not pay by a method.")
     open_amount = Monetary(
         "Open", currency='currency', digits='currency',
         help="The amount of the refunds that are neither.")
@@ -110,20 +107,52 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
 
     @classmethod
     def _lines(cls, refund):
-        amounts = {
-            'untaxed_amount': refund.untaxed_amount,
-            'tax_amount': refund.tax_amount,
-            'amount': refund.amount,
-            }
+        lines = Union(
+            cls._parts(refund), cls._rests(refund), all_=True)
+        amounts = {'amount': lines.amount}
         for name, where in [
-                ('paid_amount', refund.state == 'paid'),
-                ('settled_amount', refund.state == 'settled'),
-                ('open_amount', ~refund.state.in_(['paid', 'settled']))]:
-            amounts[name] = Case((where, refund.amount), else_=0)
-        return refund, refund.method, Min(refund.refund), [
-            refund.method.as_('method'),
+                ('paid_amount', lines.state == 'paid'),
+                ('settled_amount', lines.state == 'settled'),
+                ('open_amount', ~lines.state.in_(['paid', 'settled']))]:
+            amounts[name] = Case((where, lines.amount), else_=0)
+        id_ = RowNumber(window=Window(
+                [], order_by=[lines.currency, Coalesce(lines.method, 0)]))
+        return lines, lines.method, id_, [
+            lines.method.as_('method'),
             *(getattr(cls, n).sql_cast(Sum(a)).as_(n)
                 for n, a in amounts.items())]
+
+    @classmethod
+    def _parts(cls, refund):
+        "Return the query of what goes back by each method"
+        pool = Pool()
+        Part = pool.get('return.refund.part')
+        part = Part.__table__()
+        return (refund
+            .join(part, condition=part.refund == refund.refund)
+            .select(
+                refund.refund, refund.company, refund.currency, part.method,
+                part.amount, refund.state))
+
+    @classmethod
+    def _rests(cls, refund):
+        "Return the query of what goes back by no part"
+        pool = Pool()
+        Part = pool.get('return.refund.part')
+        part = Part.__table__()
+        parts = part.select(
+            part.refund, Sum(part.amount).as_('amount'),
+            group_by=[part.refund])
+        whole = parts.refund == Null
+        rest = refund.amount - Coalesce(parts.amount, 0)
+        return (refund
+            .join(parts, 'LEFT', condition=parts.refund == refund.refund)
+            .select(
+                refund.refund, refund.company, refund.currency,
+                Case((whole, refund.method)).as_('method'),
+                rest.as_('amount'),
+                Case((whole, refund.state), else_='settled').as_('state'),
+                where=whole | (Round(rest, 4) != 0)))
 
 
 class TaxTotal(TotalMixin, ModelSQL, ModelView):
