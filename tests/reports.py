@@ -33,17 +33,33 @@ def print_reports(target):
             (target / f'{action.report_name}.missing').touch()
 
 
+def issue_voucher():
+    "Issue a voucher, as the demo refunds by none"
+    pool = Pool()
+    Account = pool.get('account.account')
+    Refund = pool.get('return.refund')
+    Voucher = pool.get('return.voucher')
+    refund, = Refund.search([('state', '=', 'paid')], limit=1)
+    account, = Account.search([('type.receivable', '=', True)], limit=1)
+    Voucher(
+        number='1', company=refund.company, party=refund.party, refund=refund,
+        method=refund.method, account=account, amount=refund.amount,
+        remaining=refund.amount).save()
+
+
 def main(folder, target):
     config.update_etc(str(Path(folder) / 'trytond.conf'))
     Pool.start()
     Pool(NAME).init()
     today = dt.date.today()
-    with Transaction().start(NAME, 0, readonly=True):
+    with Transaction().start(NAME, 0) as transaction:
         company, = Pool().get('company.company').search([])
         with Transaction().set_context(
                 company=company.id, dimension='product', period='month',
                 from_date=today - relativedelta(years=1), to_date=today):
+            issue_voucher()
             print_reports(Path(target))
+        transaction.rollback()
 
 
 if __name__ == '__main__':

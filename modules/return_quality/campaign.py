@@ -350,7 +350,9 @@ class Campaign(GuardedMixin, Workflow, ModelSQL, ModelView):
             if not origin and model == 'stock.shipment.out':
                 shipped[int(id_), product] += quantity
         by_sale_line = {}
-        for line, quantities in sold.items():
+        # In the order in which they are read
+        for line, quantities in sorted(
+                sold.items(), key=lambda i: i[0].id):
             quantity = min(
                 line.returnable_quantity,
                 line._get_recall_quantity(quantities))

@@ -315,12 +315,17 @@ class Refund(metaclass=PoolMeta):
     def _allow_handler(cls, refunds, reason):
         "Allow with a reason that who handled the goods approves"
         pool = Pool()
+        ModelData = pool.get('ir.model.data')
         Signature = pool.get('return.refund.signature')
+        User = pool.get('res.user')
+        # The client tells which action opens a wizard
+        admin = ModelData.get_id('return_management', 'group_return_admin')
         cls.lock(refunds)
         signatures = []
         for refund in cls.browse(refunds):
             employee = refund.return_order._get_employee(refund.company)
             if (refund.state not in {'draft', 'failed'}
+                    or admin not in User.get_groups()
                     or refund._get_handled_document(employee)):
                 raise SeparationError(gettext(
                         'return_refund.msg_refund_allow',
@@ -356,7 +361,7 @@ class Method(metaclass=PoolMeta):
 
     def _get_signed(self):
         return ', '.join([
-                self.rec_name, self.kind,
+                self.rec_name, self.kind_string,
                 *(w.rec_name for w in [
                         self.payment_journal, self.payment_method] if w)])
 
@@ -365,11 +370,18 @@ class Method(metaclass=PoolMeta):
         "Void what was signed with the methods, mapped to what changed"
         pool = Pool()
         Refund = pool.get('return.refund')
-        refunds = Refund.search([
-                ('method', 'in', list(map(int, changes))),
-                ('state', 'in', ['draft', 'failed']),
-                ])
-        Refund._void_signatures({r: changes[r.method] for r in refunds})
+        voided = {}
+        for refund in Refund.search([
+                    ('state', 'in', ['draft', 'failed']),
+                    ('signatures', 'where', [('voided_at', '=', None)]),
+                    ]):
+            # Money may go back by several methods
+            for method in [
+                    refund.method,
+                    *(m for m, _ in refund._get_shares(refund._get_money()))]:
+                if method in changes:
+                    voided[refund] = changes[method]
+        Refund._void_signatures(voided)
 
 
 class AllowHandlerStart(ModelView):

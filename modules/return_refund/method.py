@@ -34,6 +34,7 @@ class Method(sequence_ordered(), DeactivableMixin, ModelSQL, ModelView):
         help="The way in which the money goes back to the customer.\n"
         "Balance: the customer keeps the credit for a later invoice.\n"
         "Voucher: the customer gets a voucher, which the company owes.")
+    kind_string = kind.translated('kind')
     payment_journal = fields.Many2One(
         'account.payment.journal', "Payment Journal", ondelete='RESTRICT',
         domain=[

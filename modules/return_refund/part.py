@@ -83,6 +83,8 @@ class Part(PreparedMixin, ModelSQL, ModelView):
                 payments[part] = part._get_payment()
             else:
                 part._pay_at_once()
+        # To block a line deletes its draft payments
+        MoveLine.payment_block(kept)
         Payment.save(list(payments.values()))
         refunds = {}
         for part, payment in payments.items():
@@ -94,7 +96,6 @@ class Part(PreparedMixin, ModelSQL, ModelView):
             to_write.extend(([Refund(refund)], {'payment': payment.id}))
         if to_write:
             Refund.write(*to_write)
-        MoveLine.payment_block(kept)
 
     def _get_payment(self):
         pool = Pool()

@@ -53,21 +53,26 @@ class Payment(metaclass=PoolMeta):
         "Check that no refund is paid twice"
         pool = Pool()
         Refund = pool.get('return.refund')
-        kept = set()
+        granted = {}
         for sub_payments in grouped_slice(payments):
             moves = {p.line.move.id for p in sub_payments if p.line}
-            kept.update(r.credit_note.move for r in Refund.search([
+            granted.update((r.credit_note.move, r) for r in Refund.search([
                         ('credit_note.move', 'in', list(moves)),
-                        ('state', '=', 'kept'),
+                        ('state', 'in', ['posted', 'kept']),
                         ]))
         for payment in payments:
-            if (payment.line and payment.line.move in kept
-                    and payment.state == 'draft'
+            refund = payment.line and granted.get(payment.line.move)
+            if (refund and payment.state == 'draft'
                     and not isinstance(payment.origin, Refund)):
+                if refund.state == 'kept':
+                    raise PaymentError(gettext(
+                            'return_refund.msg_payment_kept',
+                            payment=payment.rec_name,
+                            line=payment.line.rec_name))
                 raise PaymentError(gettext(
-                        'return_refund.msg_payment_kept',
+                        'return_refund.msg_payment_otherwise',
                         payment=payment.rec_name,
-                        line=payment.line.rec_name))
+                        refund=refund.rec_name))
             refund = payment.origin
             if isinstance(refund, Refund) and payment.state != 'failed':
                 others = [
@@ -107,7 +112,8 @@ class Payment(metaclass=PoolMeta):
 
     # What finance has approved
     _refund_fields = {
-        'company', 'journal', 'kind', 'party', 'amount', 'line', 'origin'}
+        'company', 'journal', 'kind', 'party', 'amount', 'line', 'origin',
+        'state', 'group', 'clearing_move'}
 
     @classmethod
     def write(cls, *args):
@@ -145,10 +151,11 @@ class Payment(metaclass=PoolMeta):
         pool = Pool()
         Refund = pool.get('return.refund')
         with without_check_access():
-            refunds = [
-                p.origin for p in cls.browse(payments)
-                if isinstance(p.origin, Refund)
-                and any(t.payment == p for t in p.origin.parts)]
+            refunds = sorted({
+                    p.origin for p in cls.browse(payments)
+                    if isinstance(p.origin, Refund)
+                    and any(t.payment == p for t in p.origin.parts)},
+                key=int)
         super().delete(payments)
         with without_check_access():
             Refund.payment_deleted(refunds)

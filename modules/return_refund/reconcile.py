@@ -150,10 +150,25 @@ class Refund(metaclass=PoolMeta):
     def search_executed(cls, name, clause):
         _, operator, value = clause
         with without_check_access():
-            executed = cls.search(['OR',
-                    ('payment.state', 'in', ['processing', 'succeeded']),
-                    ('credit_note.payment_lines', '!=', None),
-                    ('credit_note.move.lines.invoice_payments', '!=', None),
+            waiting = cls.search([
+                    ('parts', 'where', ['OR',
+                            [
+                                ('move', '=', None),
+                                ('payment', '=', None),
+                                ('method.kind', '!=', 'balance'),
+                                ],
+                            ('payment.state', 'in', [
+                                    'draft', 'submitted', 'approved']),
+                            ]),
+                    ], order=[], query=True)
+            executed = cls.search([
+                    ('id', 'not in', waiting),
+                    ['OR',
+                        ('payment.state', 'in', ['processing', 'succeeded']),
+                        ('credit_note.payment_lines', '!=', None),
+                        ('credit_note.move.lines.invoice_payments', '!=',
+                            None),
+                        ],
                     ], order=[], query=True)
         if (operator == '=') == bool(value):
             return [('id', 'in', executed)]
@@ -391,7 +406,15 @@ class MoveLine(metaclass=PoolMeta):
         return (
             self.is_return_money
             or isinstance(self.move.origin, Invoice)
-            or self.is_return_exchange)
+            or self.is_return_exchange
+            or self.is_return_remitted)
+
+    @property
+    def is_return_remitted(self):
+        "Whether the line forgives a debt, which takes nothing of a credit"
+        return (
+            self.move.journal.type == 'write-off'
+            and self.credit > self.debit)
 
     @property
     def is_return_exchange(self):

@@ -165,7 +165,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                 Index(
                     t, (t.state, Index.Equality()),
                     where=t.state.in_(
-                        ['draft', 'approved', 'posted', 'failed'])),
+                        ['draft', 'approved', 'posted', 'kept', 'failed'])),
                 })
         cls._order = [('number', 'DESC'), ('id', 'DESC')]
         cls._transitions |= {
@@ -249,7 +249,9 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     def get_open_credit(cls, refunds, name):
         return {
             r.id: (
-                -r.credit_note.amount_to_pay if r.state == 'kept'
+                -r.credit_note.amount_to_pay
+                if r.state == 'kept' and not any(
+                    l.invoice_payments for l in r.credit_note.lines_to_pay)
                 else Decimal(0))
             for r in refunds}
 
@@ -389,8 +391,13 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             refunds = drafts[order, invoice]
             # Finance may have declined a refund and drafted it again
             refund = refunds.pop(0) if refunds else None
+            prepared = cls._get_refund(order, invoice)
+            if refund and not refund._is_like(prepared):
+                # The return had another customer or currency then
+                refunds.append(refund)
+                refund = None
             if not refund:
-                refund = cls._get_refund(order, invoice)
+                refund = prepared
                 new.append(refund)
             elif [l.figures for l in refund.lines] == [
                     l.figures for l in r_lines]:
@@ -405,6 +412,12 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         Line.delete(old)
         cls.save(to_save)
         cls.delete(sum(drafts.values(), []))
+
+    def _is_like(self, other):
+        "Test if both give back to the same party in the same currency"
+        return all(
+            getattr(self, n) == getattr(other, n)
+            for n in ['company', 'party', 'currency'])
 
     @classmethod
     def _get_foreign_credits(cls, invoice_lines):
@@ -460,6 +473,12 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
     @Workflow.transition('approved')
     @set_employee('approved_by')
     def _approve(cls, refunds):
+        cls._set_due_dates(refunds)
+        cls.save(refunds)
+        cls._queue_process(refunds)
+
+    @classmethod
+    def _set_due_dates(cls, refunds):
         pool = Pool()
         Date = pool.get('ir.date')
         for company, c_refunds in groupby(refunds, lambda r: r.company):
@@ -467,8 +486,6 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                 today = Date.today()
             for refund in c_refunds:
                 refund.due_date = refund.get_due_date(today)
-        cls.save(refunds)
-        cls._queue_process(refunds)
 
     @classmethod
     def _lock(cls, refunds):
@@ -826,22 +843,32 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
                     *refund.parts,
                     *refund._get_parts(refund._get_money())]
             refund.payment = refund.failure = None
+        cls._set_due_dates([r for r in refunds if not r.due_date])
         cls.save(refunds)
         cls._queue_process(refunds)
 
     @classmethod
     @ModelView.button
-    @Workflow.transition('failed')
     def release(cls, refunds):
         "Let the customer have the credit that they keep in another way"
         pool = Pool()
         Part = pool.get('return.refund.part')
         cls._lock(refunds)
+        refunds = [r for r in cls.browse(refunds) if r.state == 'kept']
+        for refund in refunds:
+            invoices = refund._get_credit_line().invoice_payments
+            if invoices:
+                raise RefundedError(gettext(
+                        'return_refund.msg_refund_release_used',
+                        refund=refund.rec_name,
+                        invoice=invoices[0].rec_name))
         Part.release([p for r in refunds for p in r.parts])
         cls.write(refunds, {
                 'payment': None,
+                'due_date': None,
                 'failure': gettext('return_refund.msg_refund_released'),
                 })
+        cls._fail(refunds)
         cls._queue_orders(refunds)
 
     @classmethod
@@ -1133,6 +1160,10 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
         line = self._get_credit_line()
         if not line:
             return True
+        if any(
+                p.state != 'failed' and p.origin != self and p != exclude
+                for p in line.payments):
+            return True
         if line.payment_blocked and not self.get_kept_amount():
             return True
         done = [
@@ -1148,7 +1179,7 @@ class Refund(GuardedMixin, Workflow, ModelSQL, ModelView):
             return (
                 sum(p.amount for p in [*done, *payments])
                 >= sum(p.amount for p in self.parts))
-        return bool(self.invoice and line in self.invoice.payment_lines)
+        return bool(line.invoice_payments)
 
     def _get_failure(self, shares):
         "Return why the shares of the money cannot be paid or None"

@@ -87,14 +87,14 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
         "several methods its part.")
     paid_amount = Monetary(
         "Paid", currency='currency', digits='currency',
-        help="The amount of the refunds that are paid.")
+        help="What has gone back as money.")
     settled_amount = Monetary(
         "Settled", currency='currency', digits='currency',
         help="The amount that was set against invoices: of the refunds that "
         "moved no money, and what the others did not pay by a method.")
     open_amount = Monetary(
         "Open", currency='currency', digits='currency',
-        help="The amount of the refunds that are neither.")
+        help="What has not gone back yet.")
 
     @classmethod
     def __setup__(cls):
@@ -126,13 +126,24 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
     def _parts(cls, refund):
         "Return the query of what goes back by each method"
         pool = Pool()
+        Method = pool.get('return.refund.method')
         Part = pool.get('return.refund.part')
+        Payment = pool.get('account.payment')
         part = Part.__table__()
+        method = Method.__table__()
+        payment = Payment.__table__()
+        state = Case(
+            ((part.move != Null) | (payment.state == 'succeeded'), 'paid'),
+            ((method.kind == 'balance') & (refund.state == 'paid'),
+                'settled'),
+            else_=refund.state)
         return (refund
             .join(part, condition=part.refund == refund.refund)
+            .join(method, condition=part.method == method.id)
+            .join(payment, 'LEFT', condition=part.payment == payment.id)
             .select(
                 refund.refund, refund.company, refund.currency, part.method,
-                part.amount, refund.state))
+                part.amount, state.as_('state')))
 
     @classmethod
     def _rests(cls, refund):
@@ -149,7 +160,9 @@ class MethodTotal(TotalMixin, ModelSQL, ModelView):
             .join(parts, 'LEFT', condition=parts.refund == refund.refund)
             .select(
                 refund.refund, refund.company, refund.currency,
-                Case((whole, refund.method)).as_('method'),
+                Case((
+                        whole & (refund.state != 'settled'), refund.method)
+                    ).as_('method'),
                 rest.as_('amount'),
                 Case((whole, refund.state), else_='settled').as_('state'),
                 where=whole | (Round(rest, 4) != 0)))

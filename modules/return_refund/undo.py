@@ -88,6 +88,7 @@ class Refund(metaclass=PoolMeta):
                 refund.approved_by = None
                 refund.due_date = None
             refund.failure = None
+            refund.difference = refund.difference_cause = None
         cls.save(refunds)
         for state in ['cancelled', 'draft']:
             cls.log(
@@ -115,6 +116,15 @@ class Refund(metaclass=PoolMeta):
                             'return_refund.msg_refund_undo_payment',
                             refund=self.rec_name,
                             payment=payment.rec_name))
+        invoices = {
+            i for l in self.credit_note.lines_to_pay
+            for i in l.invoice_payments} - {self.invoice}
+        if invoices:
+            raise UndoError(gettext(
+                    'return_refund.msg_refund_undo_invoice',
+                    refund=self.rec_name,
+                    invoices=', '.join(sorted(
+                            i.rec_name for i in invoices))))
         foreign = self._get_foreign_lines()
         if foreign:
             raise UndoError(gettext(

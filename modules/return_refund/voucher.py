@@ -18,7 +18,8 @@ from trytond.modules.return_management.model import GuardedMixin
 from trytond.pool import Pool, PoolMeta
 from trytond.pyson import Bool, Eval, If
 from trytond.tools import grouped_slice, reduce_ids
-from trytond.transaction import Transaction, without_check_access
+from trytond.transaction import (
+    Transaction, inactive_records, without_check_access)
 
 from .exceptions import MethodError, VoucherError
 
@@ -200,7 +201,8 @@ class Voucher(GuardedMixin, ModelSQL, ModelView):
             party=refund.party,
             refund=refund,
             method=method,
-            account=method.payment_method.credit_account,
+            account=method.payment_method.credit_account.current(
+                cls._get_today(refund.company)),
             amount=part.amount,
             remaining=Decimal(0))
         if method.validity:
@@ -234,6 +236,14 @@ class Voucher(GuardedMixin, ModelSQL, ModelView):
                     voucher=self.rec_name,
                     invoice=invoice.rec_name,
                     remaining=lang.currency(self.remaining, self.currency)))
+
+    def check_remaining(self, amount):
+        "Check that what was booked on the account leaves the amount"
+        if self.remaining != amount:
+            raise VoucherError(gettext(
+                    'return_refund.msg_voucher_booked',
+                    voucher=self.rec_name,
+                    account=self.account.rec_name))
 
     @classmethod
     @ModelView.button
@@ -335,6 +345,29 @@ class Method(metaclass=PoolMeta):
         "be redeemed.\nLeave empty for no limit.")
 
     @classmethod
+    def write(cls, *args):
+        actions = iter(args)
+        for methods, values in zip(actions, actions):
+            if {'kind', 'payment_method'} & set(values):
+                cls._check_vouchers(methods)
+        super().write(*args)
+
+    @classmethod
+    @without_check_access
+    def _check_vouchers(cls, methods):
+        "Check that no voucher is owed by the methods"
+        pool = Pool()
+        Voucher = pool.get('return.voucher')
+        vouchers = Voucher.search([
+                ('method', 'in', [m.id for m in methods]),
+                ], limit=1)
+        if vouchers:
+            voucher, = vouchers
+            raise MethodError(gettext(
+                    'return_refund.msg_method_vouchers',
+                    method=voucher.method.rec_name))
+
+    @classmethod
     def validate_fields(cls, methods, field_names):
         super().validate_fields(methods, field_names)
         if field_names & {'kind', 'payment_method'}:
@@ -382,6 +415,7 @@ class Part(metaclass=PoolMeta):
         voucher = Voucher.issue(self)
         with Transaction().set_context(_return_voucher=voucher.id):
             super()._pay_at_once()
+        Voucher(voucher.id).check_remaining(self.amount)
 
 
 class Refund(metaclass=PoolMeta):
@@ -461,9 +495,6 @@ class MoveLine(metaclass=PoolMeta):
     @classmethod
     def __setup__(cls):
         super().__setup__()
-        t = cls.__table__()
-        cls._sql_indexes.add(Index(t, (t.return_voucher, Index.Range())))
-
     @classmethod
     def create(cls, vlist):
         pool = Pool()
@@ -497,16 +528,18 @@ class PayStart(metaclass=PoolMeta):
             },
         help="The voucher that the customer redeems.")
 
-    @fields.depends('payment_method')
+    @fields.depends('payment_method', 'date')
     @without_check_access
     def on_change_with_voucher_account(self, name=None):
         pool = Pool()
         Method = pool.get('return.refund.method')
-        if self.payment_method and Method.search([
-                    ('kind', '=', 'voucher'),
-                    ('payment_method', '=', self.payment_method.id),
-                    ], limit=1):
-            return self.payment_method.credit_account
+        # What was issued is owed, also when nothing is issued any more
+        with inactive_records():
+            if self.payment_method and Method.search([
+                        ('kind', '=', 'voucher'),
+                        ('payment_method', '=', self.payment_method.id),
+                        ], limit=1):
+                return self.payment_method.credit_account.current(self.date)
 
     @fields.depends('return_voucher', 'amount')
     def on_change_return_voucher(self):
@@ -534,5 +567,8 @@ class Pay(metaclass=PoolMeta):
         Voucher.lock([voucher])
         voucher = Voucher(voucher.id)
         voucher.check_redeem(self.record, self.start.amount)
+        remaining = voucher.remaining - self.start.amount
         with Transaction().set_context(_return_voucher=voucher.id):
-            return super().transition_pay()
+            transition = super().transition_pay()
+        Voucher(voucher.id).check_remaining(remaining)
+        return transition
