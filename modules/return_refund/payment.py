@@ -113,7 +113,7 @@ class Payment(metaclass=PoolMeta):
     # What finance has approved
     _refund_fields = {
         'company', 'journal', 'kind', 'party', 'amount', 'line', 'origin',
-        'state', 'group', 'clearing_move'}
+        'state'}
 
     @classmethod
     def write(cls, *args):
