@@ -100,6 +100,12 @@ class Payment(metaclass=PoolMeta):
         "Check that what failed and was paid otherwise is not paid again"
         pool = Pool()
         Refund = pool.get('return.refund')
+        refunds = {
+            p.origin for p in payments
+            if p.state == 'failed' and isinstance(p.origin, Refund)}
+        if refunds:
+            # Another clerk may retry the refund meanwhile
+            Refund.lock(sorted(refunds, key=int))
         for payment in payments:
             refund = payment.origin
             if (payment.state == 'failed'
